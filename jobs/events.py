@@ -1,0 +1,71 @@
+"""events.jsonl: what a run says while it runs, one JSON object a line.
+
+It is the only channel out of a running job: the report draws its curves from it, the worker its metrics and log lines.
+Every event has `event` (its kind), `time` (unix seconds) and, where it makes sense, `images` (real images shown).
+A run that resumes at an earlier image count writes `start` with that count; readers then forget what was said past it.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+EventKind = Literal[
+    "start",  # images (0, or where it resumes), attempt
+    "progress",  # images, seconds, images_per_second, losses{}, statistics{}, waiting_ratio, memory_bytes
+    "samples",  # images, path
+    "checkpoint",  # images, path, seconds, bytes
+    "evaluation",  # images, rows[]
+    "verdict",  # images, one verdict
+    "phase",  # phase: preparing | training | evaluating | reporting
+    "note",  # message: a decision that a person should know of
+    "end",  # images, seconds, outcome
+]
+Event = dict[str, Any]
+
+
+class EventLog:
+    """Appends events to `events.jsonl`; one line a write, so that a reader never sees half of one for long."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _end_last_line(path)
+
+    def write(self, event: EventKind, **fields: Any) -> None:
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **fields}, allow_nan=False, default=float)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def _end_last_line(path: Path) -> None:
+    """A killed process may have left half a line: end it, so that the next event stands on its own."""
+    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
+
+
+def parse_lines(lines: Iterator[str] | list[str]) -> Iterator[Event]:
+    """The events in `lines`; a torn line (from a kill) is passed over."""
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and "event" in event:
+            yield event
+
+
+def read_events(path: Path) -> list[Event]:
+    """All events of a run in order, those past a resume point dropped: what an unbroken run would have said."""
+    if not path.exists():
+        return []
+    kept: list[Event] = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for event in parse_lines(list(file)):
+            if event["event"] == "start":
+                resumed_at = event.get("images", 0)
+                kept = [earlier for earlier in kept if earlier.get("images", 0) <= resumed_at]
+            kept.append(event)
+    return kept

@@ -1,0 +1,9 @@
+"""What every section of a spec shares: frozen, closed, and forgiving of nothing."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """One section of a spec. Unknown keys are refused; values never change after they were read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)

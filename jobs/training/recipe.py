@@ -1,0 +1,46 @@
+"""What the loop asks of a GAN, entire: one update, some pictures, its parts. Nothing to inherit."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class Stateful(Protocol):
+    """Anything a checkpoint can hold: modules, optimizers, running means."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+class Recipe(Protocol):
+    """A GAN that can be trained: optimizers and the order of updates stand in its `step`, in plain sight."""
+
+    parts: Mapping[str, Stateful]
+    """Everything that a checkpoint must hold: networks, EMA copies, optimizers, running means."""
+
+    networks: Mapping[str, nn.Module]
+    """The networks that learn, by the names used in reports ("G", "D", "encoder" ...); EMA copies are not among them."""
+
+    optimizers: Mapping[str, Optimizer]
+    """Every optimizer by name; each learnable tensor must be in exactly one."""
+
+    generator_ema: nn.Module
+    """The averaged generator, whose weights become `generator.safetensors`."""
+
+    def step(self, batch: Any, images: int) -> dict[str, Tensor]:
+        """One iteration on `batch` after `images` real images were shown; returns detached named scalars on the device.
+
+        All randomness comes from torch's default generators, which the loop seeds from (seed, rank, images).
+        """
+        ...
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        """`count` pictures of the EMA generator, [count, C, H, W] in [-1, 1], a pure function of weights and `seed`."""
+        ...
+
+    def effective(self, images: int) -> dict[str, Any]:
+        """What is really in force at `images`: learning rates, gammas, EMA beta, weights (plain numbers, for the report)."""
+        ...
