@@ -78,7 +78,7 @@ class ImageFolder(_Files):
 
 
 class ImageZip(_Files):
-    """A zip of images as StyleGAN's dataset tool writes it; labels in its dataset.json: {labels: [[name, class], ...]}."""
+    """A zip of images as StyleGAN's dataset tool writes it; labels in dataset.json: {labels: [[name, class], ...]}."""
 
     kind: Literal["zip"] = "zip"
     path: DataPath = Field(description='The archive, relative to the spec, or "shipped:fashion-mnist-5000"')
