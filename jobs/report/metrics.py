@@ -1,0 +1,250 @@
+"""Which number opens a report, what it is compared with, and how far it can be trusted."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.report.model import Label, MetricRow
+from jobs.report.words import count, figure, plural
+
+Better = Literal["lower", "higher", "unknown"]
+Key = tuple[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a metric is called, which way is better, and what it says in one sentence."""
+
+    title: str
+    better: Better
+    sentence: str
+
+
+MEANINGS = {
+    "fid": Meaning("FID", "lower", "Fréchet distance between Inception features of samples and of real images."),
+    "fd": Meaning(
+        "Fréchet distance", "lower", "How far the samples' features are from the real images', as two Gaussians."
+    ),
+    "kid": Meaning(
+        "KID", "lower", "Kernel distance between features; unbiased, so fit for few samples. May fall just below 0."
+    ),
+    "precision": Meaning("Precision", "higher", "Share of samples that lie among the real images: quality."),
+    "recall": Meaning("Recall", "higher", "Share of real images that lie among the samples: variety."),
+    "density": Meaning("Density", "higher", "How deep the samples lie among real images; may exceed 1."),
+    "coverage": Meaning(
+        "Coverage", "higher", "Share of real images with a sample near by: the alarm for missing modes."
+    ),
+}
+PREFERRED_METRICS = ("fid", "fd", "kid", "coverage", "recall", "precision", "density")
+PREFERRED_FEATURES = ("inception", "efficientnet_lite0", "random_conv", "pixels")
+UNLEARNED_FEATURES = ("pixels", "random_conv")
+FEW_SAMPLES = 10_000
+
+
+def meaning(metric: str) -> Meaning:
+    """What is known of `metric`; its own name where nothing is."""
+    return MEANINGS.get(metric) or Meaning(metric.replace("_", " "), "unknown", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric in one feature space: now, before training, and between real images."""
+
+    now: MetricRow | None
+    untrained: MetricRow | None
+    sanity: MetricRow | None
+    best: MetricRow | None
+
+    @property
+    def any(self) -> MetricRow:
+        """Any of the rows, for the names that all share."""
+        return next(row for row in (self.now, self.untrained, self.sanity) if row)
+
+    def gain(self) -> str:
+        """How the value stands to the untrained generator's, in words; empty where one of the two is missing."""
+        if not (self.now and self.untrained) or self.now.value is None or self.untrained.value is None:
+            return ""
+        return _gain(self.now.value, self.untrained.value, meaning(self.now.metric).better)
+
+    def closed(self) -> float | None:
+        """The share of the way from the untrained generator to real images that is done, 0 to 1."""
+        values = [row.value if row else None for row in (self.now, self.untrained, self.sanity)]
+        now, untrained, sanity = values
+        if now is None or untrained is None or sanity is None or untrained == sanity:
+            return None
+        return min(max((untrained - now) / (untrained - sanity), 0.0), 1.0)
+
+
+def compare(rows: Sequence[MetricRow]) -> dict[Key, Comparison]:
+    """Every metric and feature space of `rows`, the most telling first."""
+    keys = sorted({(row.metric, row.features) for row in rows}, key=_rank)
+    return {key: _comparison([row for row in rows if (row.metric, row.features) == key]) for key in keys}
+
+
+def headline(rows: Sequence[MetricRow], chosen: Key | None = None) -> Comparison | None:
+    """The comparison that opens the report: the chosen one, else the most telling that has a value."""
+    comparisons = compare(rows)
+    if chosen in comparisons:
+        return comparisons[chosen]
+    measured = [comparison for comparison in comparisons.values() if comparison.now]
+    return next(iter(measured or comparisons.values()), None)
+
+
+def trust(rows: Sequence[MetricRow], seeds: int = 1) -> tuple[str, ...]:
+    """How far the numbers can be trusted, sentence by sentence, from the numbers themselves."""
+    comparisons = compare(rows)
+    trained = [comparison.now for comparison in comparisons.values() if comparison.now]
+    sentences = [*_about_samples(trained), *_about_features(trained)]
+    sentences += [sentence for comparison in comparisons.values() if (sentence := _about_sanity(comparison))]
+    if trained and seeds == 1:
+        sentences.append(
+            "One seed: another seed of the same spec would give other numbers. Compare variants over several seeds."
+        )
+    return tuple(sentences)
+
+
+def _comparison(rows: Sequence[MetricRow]) -> Comparison:
+    trained = [row for row in rows if row.label == "trained"]
+    measured = [row for row in trained if row.value is not None]
+    return Comparison(
+        now=_latest(trained),
+        untrained=_latest(row for row in rows if row.label == "untrained"),
+        sanity=_latest(row for row in rows if row.label == "sanity"),
+        best=_best(measured, meaning(rows[0].metric).better),
+    )
+
+
+def _latest(rows: Iterable[MetricRow]) -> MetricRow | None:
+    return max(rows, key=lambda row: row.images or 0, default=None)
+
+
+def _best(rows: Sequence[MetricRow], better: Better) -> MetricRow | None:
+    if better == "unknown":
+        return None
+    sign = 1 if better == "higher" else -1
+    return max(rows, key=lambda row: sign * (row.value or 0.0), default=None)
+
+
+def _rank(key: Key) -> tuple[int, int, str, str]:
+    metric, features = key
+    return (_place(metric, PREFERRED_METRICS), _place(features or "", PREFERRED_FEATURES), metric, features or "")
+
+
+def _place(name: str, order: Sequence[str]) -> int:
+    return order.index(name) if name in order else len(order)
+
+
+def _gain(now: float, untrained: float, better: Better) -> str:
+    if better == "unknown":
+        return f"untrained: {figure(untrained)}"
+    if now == untrained:
+        return "the same as the untrained generator"
+    if (now < untrained) != (better == "lower"):
+        return "worse than the untrained generator"
+    if better == "higher":
+        return f"up from {figure(untrained)} untrained"
+    return (
+        f"{figure(untrained / now, 2)}× lower than untrained" if now > 0 else f"down from {figure(untrained)} untrained"
+    )
+
+
+def _about_samples(rows: Sequence[MetricRow]) -> list[str]:
+    fewest = min((row.samples for row in rows if row.samples and row.metric in ("fid", "fd")), default=None)
+    if fewest is None or fewest >= FEW_SAMPLES:
+        return []
+    return [
+        f"The Fréchet distance grows as samples get fewer; these are from {count(fewest)}. Compare it only with values "
+        "from as many samples. KID has no such bias."
+    ]
+
+
+def _about_features(rows: Sequence[MetricRow]) -> list[str]:
+    features = {row.features for row in rows if row.features}
+    if not features:
+        return []
+    sentences = []
+    if "inception" not in features and any(row.metric == "fd" for row in rows):
+        sentences.append("This is not FID: the features are not Inception's, so published FID values do not compare.")
+    if features <= set(UNLEARNED_FEATURES):
+        sentences.append("No learned features were used: pixels and random filters see colour and layout, not content.")
+    return sentences
+
+
+def _about_sanity(comparison: Comparison) -> str | None:
+    row, now = comparison.sanity, comparison.now
+    if row is None or row.value is None:
+        return None
+    if row.metric in ("recall", "precision", "coverage") and row.value < 0.8:
+        return (
+            f"{meaning(row.metric).title} in {row.features} is unfit here: real images against real images reach only "
+            f"{figure(row.value)}."
+        )
+    if meaning(row.metric).better == "lower" and now and now.value is not None and now.value < row.value:
+        return (
+            f"{meaning(row.metric).title} in {row.features} is below that of real images against real images "
+            f"({figure(row.value)}): look for copies of the training images."
+        )
+    return None
+
+
+def measured_on(row: MetricRow) -> str:
+    """2,000 samples against 5,000 real images, resize ..., seed ..."""
+    parts = []
+    if row.samples is not None:
+        against = f" against {count(row.real_samples)} real images" if row.real_samples is not None else ""
+        parts.append(f"{plural(row.samples, 'sample')}{against}")
+    if row.resize:
+        parts.append(f"resize {row.resize}")
+    if row.seed is not None:
+        parts.append(f"seed {row.seed}")
+    return ", ".join(parts)
+
+
+def interval(row: MetricRow) -> str:
+    """38.1 to 44.9; empty where there is none."""
+    if row.interval_low is None or row.interval_high is None:
+        return ""
+    return f"{figure(row.interval_low)} to {figure(row.interval_high)}"
+
+
+def companions(rows: Sequence[MetricRow], opening: Comparison | None) -> list[Comparison]:
+    """What stands beside the headline: the other metrics in its feature space."""
+    if opening is None:
+        return []
+    beside = compare([row for row in rows if row.features == opening.any.features])
+    return [other for other in beside.values() if other.now and other.any.metric != opening.any.metric]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One metric of the table: a line for the trained generator, the untrained one, and each sanity check."""
+
+    meaning: Meaning
+    lines: tuple[tuple[str, tuple[MetricRow | None, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Metrics against feature spaces."""
+
+    spaces: tuple[str, ...]
+    rows: tuple[Group, ...]
+
+
+def table(rows: Sequence[MetricRow]) -> Table:
+    """The latest value of every metric, feature space and label."""
+    spaces = tuple(
+        sorted({row.features or "" for row in rows}, key=lambda space: (_place(space, PREFERRED_FEATURES), space))
+    )
+    names = sorted({row.metric for row in rows}, key=lambda metric: (_place(metric, PREFERRED_METRICS), metric))
+    return Table(spaces, tuple(_group([row for row in rows if row.metric == name], spaces) for name in names))
+
+
+def _group(rows: Sequence[MetricRow], spaces: Sequence[str]) -> Group:
+    latest = {(row.label, row.features or ""): row for row in sorted(rows, key=lambda row: row.images or 0)}
+    labels = sorted({row.label for row in rows}, key=lambda label: _place(label, tuple(LABELS)))
+    lines = tuple((LABELS[label], tuple(latest.get((label, space)) for space in spaces)) for label in labels)
+    return Group(meaning(rows[0].metric), lines)
+
+
+LABELS: dict[Label, str] = {"trained": "trained", "untrained": "untrained", "sanity": "real vs real"}
