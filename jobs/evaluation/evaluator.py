@@ -1,0 +1,186 @@
+"""Measures a generator against its data: samples once, takes features once, fills the table.
+
+evaluator = Evaluator(section, image_NCHW, digest=digest, cache_dir=cache, device=device, labels_N=labels)
+rows = evaluator.measure(recipe.sample, images)
+rows += evaluator.sanity()
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobs.errors import DataError, InternalError
+from jobs.evaluation import frechet, modes, table, trust
+from jobs.evaluation.cache import cached
+from jobs.evaluation.features import Extractor, extract, open_space, quantise
+from jobs.evaluation.nearest import Nearest, nearest
+from jobs.evaluation.rows import MetricRow
+from jobs.spec.evaluation import Evaluation, FeatureSpace
+
+Sample = Callable[[int, int], Tensor]
+"""(count, seed) -> `count` images [count, C, H, W] in [-1, 1]"""
+Progress = Callable[[int, int], None]
+"""(done, total) in images"""
+Features = dict[FeatureSpace, Tensor]
+
+
+class Evaluator:
+    """One data set, ready to be compared with.
+
+    `real_NCHW` is uint8 and may be memory-mapped: only the images drawn are read. `digest` names its content and
+    settings; features are cached in `cache_dir` under it. Results depend on section, data and weights alone.
+    Raises DataError for fewer than four images, InternalError if the weights of a feature space are absent.
+    """
+
+    def __init__(
+        self,
+        section: Evaluation,
+        real_NCHW: np.ndarray,
+        *,
+        digest: str,
+        cache_dir: Path,
+        device: torch.device,
+        labels_N: np.ndarray | None = None,
+    ) -> None:
+        if len(real_NCHW) < 4:
+            raise DataError(f"evaluation: the data holds {len(real_NCHW)} images; four are the least to compare with")
+        self.section, self.real_NCHW, self.labels_N = section, real_NCHW, labels_N
+        self.digest, self.cache_dir, self.device = digest, cache_dir, device
+        self.extractors = [open_space(space, device) for space in section.features]
+        self._order = np.random.RandomState(section.seed).permutation(len(real_NCHW))
+        self._real: tuple[Features, dict[FeatureSpace, frechet.Gaussian]] | None = None
+
+    @property
+    def real_samples(self) -> int:
+        """Images of the data that generated ones are compared with."""
+        return min(self.section.real_samples or self.section.samples, len(self.real_NCHW))
+
+    def measure(
+        self, sample: Sample, images: int, *, progress: Progress | None = None, label: str = ""
+    ) -> list[MetricRow]:
+        """The table of a generator after `images` real images were shown. Samples are a function of the seed alone."""
+        real, gaussians = self._real_features()
+        fake = extract(self._generated(sample, progress), self.extractors)
+        return self._table(real, fake, images=images, label=label, gaussians=gaussians)
+
+    def sanity(self) -> list[MetricRow]:
+        """What the table says of pairs whose answer is known: two samples of the data; the data and noise; the data
+        and every second of its modes (classes, or clusters of pixels). `trust` puts it into words.
+
+        The first comparison stands twice: with as many images as there are, and with as many as the others have.
+        """
+        reference, held_out = self._disjoint()
+        real, other = self._features_of(reference), self._features_of(held_out)
+        kept = np.flatnonzero(modes.half_of_modes(self._modes(held_out)))
+        rows = self._table(real, other, images=0, label=trust.REAL)
+        count = len(kept) if len(kept) >= 2 else len(held_out)
+        if count < len(held_out):
+            rows += self._table(real, {space: x[:count] for space, x in other.items()}, images=0, label=trust.REAL)
+        rows += self._table(real, self._noise(held_out[:count]), images=0, label=trust.NOISE)
+        if len(kept) >= 2:
+            rows += self._table(real, {space: x[kept] for space, x in other.items()}, images=0, label=trust.HALF)
+        return rows
+
+    def nearest(self, sample_MCHW: Tensor, k: int) -> Nearest:
+        """The k images nearest to each sample ([-1, 1]) among all of the data, by distance of pixels."""
+        pixels = open_space("pixels", self.device)
+        blocks = (pixels(self._read(positions)) for positions in self._batches(np.arange(len(self.real_NCHW))))
+        return nearest(pixels(quantise(sample_MCHW)).to(self.device), blocks, k)
+
+    def _table(
+        self,
+        real: Features,
+        fake: Features,
+        *,
+        images: int,
+        label: str,
+        gaussians: dict[FeatureSpace, frechet.Gaussian] | None = None,
+    ) -> list[MetricRow]:
+        rows: list[MetricRow] = []
+        for extractor in self.extractors:
+            real_ND, fake_MD = (table.to_device(features[extractor.space], self.device) for features in (real, fake))
+            shared = MetricRow(
+                metric="",
+                features=extractor.space,
+                value=0.0,
+                images=images,
+                samples=len(fake_MD),
+                real_samples=len(real_ND),
+                resize=extractor.resize,
+                seed=self.section.seed,
+                label=label,
+            )
+            gaussian = gaussians[extractor.space] if gaussians else None
+            rows += table.rows(table.Comparison(real_ND, fake_MD, gaussian, self.section, shared))
+        return rows
+
+    def _generated(self, sample: Sample, progress: Progress | None) -> Iterator[Tensor]:
+        """uint8 batches of generated images, each from its own seed."""
+        total = self.section.samples
+        for number, start in enumerate(range(0, total, self.section.batch)):
+            count = min(self.section.batch, total - start)
+            seed = int(np.random.SeedSequence((self.section.seed, number)).generate_state(1)[0])
+            image_NCHW = sample(count, seed)
+            if image_NCHW.shape != (count, *self.real_NCHW.shape[1:]):
+                raise InternalError(
+                    f"evaluation: asked the generator for {(count, *self.real_NCHW.shape[1:])}, "
+                    f"got {tuple(image_NCHW.shape)}; only images of one shape can be compared"
+                )
+            yield quantise(image_NCHW)
+            if progress is not None:
+                progress(start + count, total)
+
+    def _real_features(self) -> tuple[Features, dict[FeatureSpace, frechet.Gaussian]]:
+        """Features of the drawn real images, and their Gaussians, which every evaluation of a run shares."""
+        if self._real is None:
+            real = self._features_of(np.sort(self._order[: self.real_samples]))
+            fitted = self.section.features if "fd" in self.section.metrics else ()
+            self._real = real, {space: frechet.fit(real[space].to(self.device)) for space in fitted}
+        return self._real
+
+    def _disjoint(self) -> tuple[np.ndarray, np.ndarray]:
+        """Two disjoint sets of positions: the table's real images and as many others as it has samples, or halves."""
+        total, wanted = len(self._order), self.real_samples + self.section.samples
+        reference = self.real_samples if total >= wanted else total // 2
+        return np.sort(self._order[:reference]), np.sort(self._order[reference : min(wanted, total)])
+
+    def _features_of(self, positions: np.ndarray) -> Features:
+        """Features of some images of the data, from the cache where they are there."""
+        return {extractor.space: self._cached(extractor, positions) for extractor in self.extractors}
+
+    def _cached(self, extractor: Extractor, positions: np.ndarray) -> Tensor:
+        def compute() -> np.ndarray:
+            batches = (self._read(batch) for batch in self._batches(positions))
+            return extract(batches, [extractor])[extractor.space].numpy()
+
+        depends_on = (self.digest, extractor.resize, extractor.version, positions.tolist())
+        return torch.from_numpy(cached(self.cache_dir, extractor.space, depends_on, compute))
+
+    def _modes(self, positions: np.ndarray) -> np.ndarray:
+        if self.labels_N is not None:
+            return modes.classes(np.asarray(self.labels_N)[positions])
+        pixels = open_space("pixels", self.device)
+        features_ND = torch.cat([pixels(self._read(batch)) for batch in self._batches(positions)])
+        return modes.clusters(features_ND.to(self.device), self.section.seed)
+
+    def _noise(self, positions: np.ndarray) -> Features:
+        """Features of noise with the mean and the standard deviation that each pixel has in the data."""
+        batches = list(self._batches(positions))
+        mean_CHW, square_CHW = torch.zeros(2, *self.real_NCHW.shape[1:], dtype=torch.float64)
+        for image_NCHW in (self._read(batch).double() for batch in batches):
+            mean_CHW += image_NCHW.sum(0) / len(positions)
+            square_CHW += image_NCHW.square().sum(0) / len(positions)
+        deviation_CHW = (square_CHW - mean_CHW**2).clamp(min=0).sqrt()
+        rng = np.random.RandomState(self.section.seed)
+        draws = (torch.from_numpy(rng.standard_normal((len(batch), *mean_CHW.shape))) for batch in batches)
+        noise = ((mean_CHW + deviation_CHW * draw).round().clamp(0, 255).to(torch.uint8) for draw in draws)
+        return extract(noise, self.extractors)
+
+    def _batches(self, positions: np.ndarray) -> Iterator[np.ndarray]:
+        return (positions[i : i + self.section.batch] for i in range(0, len(positions), self.section.batch))
+
+    def _read(self, positions: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self.real_NCHW[positions]))
