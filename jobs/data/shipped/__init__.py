@@ -1,0 +1,1 @@
+"""Data sets that come with gankiln, each with its licence and the program that made it."""
