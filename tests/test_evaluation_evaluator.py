@@ -158,3 +158,17 @@ def test_progress_and_memory_mapped_data(tmp_path: Path) -> None:
     assert seen == [(25, 60), (50, 60), (60, 60)]
     assert {row.real_samples for row in rows} == {30}
     assert all(row.interval_low is None for row in rows)
+
+
+def test_data_in_order_of_its_classes_is_drawn_from_all_of_it(tmp_path: Path) -> None:
+    """The first images of a sorted folder are one class: as few real images must still be all of its modes."""
+    image_NCHW, labels_N = pictures(400, seed=99)
+    order = np.argsort(labels_N, kind="stable")
+    section = TINY.model_copy(update={"samples": 150, "features": ("pixels",)})
+    evaluator = Evaluator(
+        section, image_NCHW[order], digest="s", cache_dir=tmp_path, device=CPU, labels_N=labels_N[order]
+    )
+    rows = [row for row in evaluator.sanity() if row.metric == "coverage"]
+    few = min(row.samples for row in rows)
+    coverage = {row.label: row.value for row in rows if row.samples == few}
+    assert coverage[REAL] > coverage[HALF] + 0.2

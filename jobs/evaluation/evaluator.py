@@ -136,16 +136,16 @@ class Evaluator:
     def _real_features(self) -> tuple[Features, dict[FeatureSpace, frechet.Gaussian]]:
         """Features of the drawn real images, and their Gaussians, which every evaluation of a run shares."""
         if self._real is None:
-            real = self._features_of(np.sort(self._order[: self.real_samples]))
+            real = self._features_of(self._order[: self.real_samples])
             fitted = self.section.features if "fd" in self.section.metrics else ()
             self._real = real, {space: frechet.fit(real[space].to(self.device)) for space in fitted}
         return self._real
 
     def _disjoint(self) -> tuple[np.ndarray, np.ndarray]:
-        """Two disjoint sets of positions: the table's real images and as many others as it has samples, or halves."""
+        """Disjoint positions, shuffled: the table's real images and as many others as it has samples, or halves."""
         total, wanted = len(self._order), self.real_samples + self.section.samples
         reference = self.real_samples if total >= wanted else total // 2
-        return np.sort(self._order[:reference]), np.sort(self._order[reference : min(wanted, total)])
+        return self._order[:reference], self._order[reference : min(wanted, total)]
 
     def _features_of(self, positions: np.ndarray) -> Features:
         """Features of some images of the data, from the cache where they are there."""

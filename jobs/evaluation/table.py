@@ -70,6 +70,8 @@ def _frechet_row(comparison: Comparison) -> MetricRow:
         return row
     groups = min(FRECHET_GROUPS, len(comparison.fake_MD) // 2)
     interval = around(value, frechet.jackknife(real, comparison.fake_MD, groups), groups - 1)
+    if interval is not None:
+        interval = max(interval[0], 0.0), interval[1]
     return _with_interval(row, interval, "95 %, jackknife over 10 groups of generated images")
 
 
