@@ -27,6 +27,7 @@ from service.store.base import (
     Stat,
     StoreRefused,
     Unavailable,
+    UnsafeStore,
     check_key,
     check_prefix,
     ignore_request,
@@ -36,6 +37,7 @@ from service.store.base import (
 )
 
 COPY_BYTES = 1 << 20
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTSUP)
 FOLDER_TRIES = 20  # another process may remove an emptied folder while we write into it
 
 
@@ -80,6 +82,13 @@ class DirectoryStore:
                 # NFS may repeat a link whose reply was lost and then say "exists": two names mean that it worked.
                 if os.stat(temporary, dir_fd=folder, follow_symlinks=False).st_nlink != 2:
                     code = "exists"
+            except OSError as error:
+                if error.errno in _NO_HARD_LINKS:
+                    raise UnsafeStore(
+                        f"{self.root}: this file system has no hard links, on which the queue rests ({error.strerror})",
+                        hint="use a local file system or NFS, not SMB, FAT, gcsfuse or s3fs; for a bucket s3://",
+                    ) from error
+                raise
         return code == "ok"
 
     def delete(self, key: str) -> None:
