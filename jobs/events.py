@@ -5,9 +5,10 @@ Every event has `event` (its kind), `time` (unix seconds) and, where it makes se
 A run that resumes at an earlier image count writes `start` with that count; readers then forget what was said past it.
 """
 
+import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,15 +29,20 @@ Event = dict[str, Any]
 class EventLog:
     """Appends events to `events.jsonl`; one line a write, so that a reader never sees half of one for long."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, watch: Callable[[Event], None] | None = None) -> None:
+        """`watch` sees each event too (to draw it on a terminal); its failures never reach the run."""
+        self.path, self.watch = path, watch
         path.parent.mkdir(parents=True, exist_ok=True)
         _end_last_line(path)
 
     def write(self, event: EventKind, **fields: Any) -> None:
-        line = json.dumps({"event": event, "time": round(time.time(), 3), **fields}, allow_nan=False, default=float)
+        said: Event = {"event": event, "time": round(time.time(), 3), **fields}
+        line = json.dumps(said, allow_nan=False, default=float)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+        if self.watch is not None:
+            with contextlib.suppress(Exception):
+                self.watch(said)
 
 
 def _end_last_line(path: Path) -> None:

@@ -18,17 +18,25 @@ class Stateful(Protocol):
 class Recipe(Protocol):
     """A GAN that can be trained: optimizers and the order of updates stand in its `step`, in plain sight."""
 
-    parts: Mapping[str, Stateful]
-    """Everything that a checkpoint must hold: networks, EMA copies, optimizers, running means."""
+    @property
+    def parts(self) -> Mapping[str, Stateful]:
+        """Everything that a checkpoint must hold: networks, EMA copies, optimizers, running means."""
+        ...
 
-    networks: Mapping[str, nn.Module]
-    """The networks that learn, by the names used in reports ("G", "D", "encoder" ...); EMA copies are not among them."""
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The networks that learn, by the names used in reports ("G", "D", "encoder" ...), without EMA copies."""
+        ...
 
-    optimizers: Mapping[str, Optimizer]
-    """Every optimizer by name; each learnable tensor must be in exactly one."""
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """Every optimizer by name; each learnable tensor must be in exactly one."""
+        ...
 
-    generator_ema: nn.Module
-    """The averaged generator, whose weights become `generator.safetensors`."""
+    @property
+    def generator_ema(self) -> nn.Module:
+        """The averaged generator, whose weights become `generator.safetensors`."""
+        ...
 
     def step(self, batch: Any, images: int) -> dict[str, Tensor]:
         """One iteration on `batch` after `images` real images were shown; returns detached named scalars on the device.
@@ -41,6 +49,10 @@ class Recipe(Protocol):
         """`count` pictures of the EMA generator, [count, C, H, W] in [-1, 1], a pure function of weights and `seed`."""
         ...
 
+    def show(self, count: int, seed: int) -> Tensor:
+        """Like `sample`, but as people see them: truncated, or with whatever else the spec asks for pictures."""
+        ...
+
     def effective(self, images: int) -> dict[str, Any]:
-        """What is really in force at `images`: learning rates, gammas, EMA beta, weights (plain numbers, for the report)."""
+        """What is really in force at `images`, in plain numbers: learning rates, gammas, EMA beta, weights."""
         ...

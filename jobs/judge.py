@@ -1,0 +1,203 @@
+"""What a run has to say of itself: its pictures, its metrics, and the facts of its report."""
+
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jobs.data import ImageDataset, assign_modes, coverage_of
+from jobs.evaluation.evaluator import Evaluator
+from jobs.evaluation.trust import trust
+from jobs.events import EventLog, read_events
+from jobs.report import ReportFacts, pictures, write_report
+from jobs.report.model import DataFacts, Modes, Nearest, NearestRow, Outcome, Precision, SkippedImage
+from jobs.report.model import Derived as DerivedFact
+from jobs.report.model import MetricRow as ReportRow
+from jobs.spec import Loaded
+from jobs.spec.data import CHANNEL_COUNT, ModeGrid
+from jobs.training.device import Choice, device_name
+from jobs.training.recipe import Recipe
+from jobs.training.seeds import derived_seed
+from jobs.training.state import Progress
+
+EVENTS = "events.jsonl"
+NEAREST_SAMPLES, NEAREST_IMAGES = 8, 5
+
+
+class Judge:
+    """Draws, measures and reports one run. Everything lands below `out`."""
+
+    def __init__(
+        self, loaded: Loaded, dataset: ImageDataset, recipe: Recipe, out: Path, events: EventLog, *, cache_dir: Path,
+        device: torch.device, precision: Choice,
+    ) -> None:  # fmt: skip
+        self.loaded, self.job = loaded, loaded.job
+        self.dataset, self.recipe, self.out, self.events = dataset, recipe, out, events
+        self.cache_dir, self.device, self.precision = cache_dir, device, precision
+        self._evaluator: Evaluator | None = None
+        self._nearest: Nearest | None = None
+        self._modes: Modes | None = None
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Opened at its first use: feature networks take memory that training may need."""
+        if self._evaluator is None:
+            self._evaluator = Evaluator(
+                self.job.evaluation,
+                self.dataset.images_NCHW,
+                digest=self.dataset.digest,
+                cache_dir=self.cache_dir / "features",
+                device=self.device,
+                labels_N=self.dataset.labels_N,
+            )
+        return self._evaluator
+
+    def show(self, progress: Progress) -> None:
+        """The grid of fixed latents at this moment, and once the real images beside it."""
+        columns, rows = self.job.training.grid
+        if not (self.out / "real.png").exists():
+            shown = _spread(self.dataset.images_NCHW, columns * rows)
+            pictures.write_png(self.out / "real.png", pictures.grid(shown, columns))
+        image = self.recipe.show(columns * rows, derived_seed("grid", self.job.seed))
+        path = Path("samples") / f"{progress.images:09d}.png"
+        pictures.write_png(self.out / path, pictures.grid(_uint8(image), columns))
+        self.events.write("samples", images=progress.images, path=str(path))
+
+    def evaluate(self, images: int, *, label: str = "") -> None:
+        """Measures the averaged generator and says it as an event."""
+        self.events.write("phase", phase="evaluating", images=images)
+        rows = [row.as_dict() for row in self.evaluator.measure(self.recipe.sample, images, label=label)]
+        self.events.write("evaluation", images=images, rows=rows + self._mode_rows(images, label))
+        self.events.write("phase", phase="training", images=images)
+
+    def measured(self, images: int, label: str) -> bool:
+        """Whether an earlier attempt already said the metrics at `images`."""
+        return any(
+            event["images"] == images and any(row.get("label", "") == label for row in event["rows"])
+            for event in read_events(self.out / EVENTS)
+            if event["event"] == "evaluation"
+        )
+
+    def finish(self, progress: Progress) -> None:
+        """The last evaluation, the sanity rows that tell how far to trust it, and the nearest training images."""
+        if not self.measured(progress.images, ""):
+            self.evaluate(progress.images)
+        if self.job.evaluation.sanity and not self.measured(progress.images, "sanity"):
+            rows = self.evaluator.sanity()
+            said = [_sanity_row(row.as_dict(), progress.images) for row in rows]
+            self.events.write("evaluation", images=progress.images, rows=said, trust=trust(rows))
+        self._nearest = self._find_nearest()
+
+    def report(self, progress: Progress, outcome: Outcome, message: str | None = None) -> Path:
+        """Writes report.json and report.html from all that is known so far; returns the page."""
+        return write_report(self.out, self._facts(progress, outcome, message))
+
+    def _mode_rows(self, images: int, label: str) -> list[dict[str, Any]]:
+        """On a generated set of countable modes: how many the samples really cover."""
+        section = self.job.recipe.data
+        if not isinstance(section, ModeGrid):
+            return []
+        count = self.job.evaluation.samples
+        samples = _uint8(self.recipe.sample(count, derived_seed("modes", self.job.seed)))
+        modes = assign_modes(samples, section)
+        coverage = coverage_of(modes, section)
+        self._modes = Modes(
+            **{key: value for key, value in asdict(coverage).items() if key in Modes.model_fields},
+            counts=tuple(np.bincount(modes[modes >= 0], minlength=section.modes).tolist()),
+            axes=(section.shapes, section.hues, section.positions),
+        )
+        shared: dict[str, Any] = {
+            "features": "mode_templates", "images": images, "samples": count, "label": label, "note":
+            f"of {coverage.total} modes; as many images of the data itself would show {coverage.covered_expected:.1f}",
+        }  # fmt: skip
+        values: dict[str, float] = {"modes_covered": coverage.covered, "mode_precision": coverage.precision}
+        if coverage.kl is not None:  # without one recognised sample there is no distribution to compare
+            values |= {"mode_kl": coverage.kl, "mode_reverse_kl": coverage.reverse_kl}
+        return [{"metric": name, "value": float(value), **shared} for name, value in values.items()]
+
+    def _find_nearest(self) -> Nearest:
+        """A sheet of samples, each beside its nearest training images by pixels."""
+        sample = self.recipe.show(NEAREST_SAMPLES, derived_seed("nearest", self.job.seed))
+        found = self.evaluator.nearest(sample, NEAREST_IMAGES)
+        neighbours = self.dataset.images_NCHW[found.index_MK]
+        pictures.write_png(self.out / "nearest.png", pictures.neighbour_sheet(_uint8(sample), neighbours))
+        rows = [
+            NearestRow(distances=tuple(distances), neighbours=tuple(map(str, indices)))
+            for distances, indices in zip(found.distance_MK.tolist(), found.index_MK.tolist(), strict=True)
+        ]
+        return Nearest(path="nearest.png", features="pixels", rows=tuple(rows))
+
+    def _facts(self, progress: Progress, outcome: Outcome, message: str | None) -> ReportFacts:
+        said = read_events(self.out / EVENTS)
+        evaluations = [event for event in said if event["event"] == "evaluation"]
+        speeds = [event["images_per_second"] for event in said if event["event"] == "progress"]
+        training = self.job.training
+        assert training.batch is not None and training.micro_batch is not None, "a resolved spec"
+        return ReportFacts(
+            name=self.job.name,
+            recipe=self.job.recipe.kind,
+            seed=self.job.seed,
+            question=self.job.question,
+            images=progress.images,
+            images_planned=training.images,
+            seconds=progress.seconds,
+            images_per_second=float(np.median(speeds)) if speeds else None,
+            device=device_name(self.device),
+            outcome=outcome,
+            outcome_message=message,
+            metrics=tuple(ReportRow.model_validate(_known(row)) for event in evaluations for row in event["rows"]),
+            trust=tuple(sentence for event in evaluations for sentence in event.get("trust", ())),
+            effective=self.recipe.effective(progress.images),
+            parameters={name: _parameters(network) for name, network in self.recipe.networks.items()},
+            precision=Precision(value=self.precision.value, why=self.precision.why),
+            accumulation=training.batch // training.micro_batch,
+            derived=tuple(DerivedFact.model_validate(asdict(derived)) for derived in self.loaded.derived),
+            data=self._data_facts(),
+            nearest=self._nearest,
+            modes=self._modes,
+            versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        )
+
+    def _data_facts(self) -> DataFacts:
+        section = self.job.recipe.data
+        return DataFacts(
+            kind=section.kind,
+            path=getattr(section, "path", None),
+            images=len(self.dataset),
+            resolution=section.resolution,
+            channels=CHANNEL_COUNT[section.channels],
+            classes=len(self.dataset.class_names) or None,
+            skipped=tuple(SkippedImage(name=name, reason=reason) for name, reason in self.dataset.skipped),
+            details={"digest": self.dataset.digest},
+        )
+
+
+def _spread(image_NCHW: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """`count` images from all over the set."""
+    positions = np.linspace(0, len(image_NCHW) - 1, min(count, len(image_NCHW))).astype(np.int64)
+    return np.asarray(image_NCHW[positions])
+
+
+def _uint8(image_NCHW: torch.Tensor) -> NDArray[np.uint8]:
+    return pictures.from_signed(image_NCHW.float().cpu().numpy())
+
+
+def _sanity_row(row: dict[str, Any], images: int) -> dict[str, Any]:
+    """The report knows one label for all comparisons of data with itself; the note says which one it is."""
+    return {**row, "label": "sanity", "note": row["label"], "images": images}
+
+
+def _known(row: dict[str, Any]) -> dict[str, Any]:
+    """What the report's rows hold; a sanity row belongs to no moment of training."""
+    kept = {name: value for name, value in row.items() if name in ReportRow.model_fields}
+    if kept.get("label") == "sanity":
+        kept.pop("images", None)
+    return kept
+
+
+def _parameters(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,311 @@
+"""StyleGAN2 (Karras et al. 2020), with the training settings of StyleGAN2-ADA.
+
+An iteration: the generator fools the discriminator; every 4th time its path lengths are evened out; the discriminator
+tells real from generated; every 16th time its gradient at real images is penalised; the averaged generator follows.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from jobs.data import ImageBatch
+from jobs.losses.adversarial import logistic_fake, logistic_fool, logistic_real
+from jobs.losses.penalties import path_lengths, r1
+from jobs.networks.discriminator import Discriminator
+from jobs.networks.mapping import MappingNetwork
+from jobs.networks.precision import Precision
+from jobs.networks.synthesis import Synthesis
+from jobs.spec import stylegan2 as spec
+from jobs.spec.data import CHANNEL_COUNT
+from jobs.spec.job import Job
+from jobs.training.ema import ema_beta, frozen_copy, update_ema
+from jobs.training.optimizer import lazy_adam, sanitise_gradients
+from jobs.training.recipe import Stateful
+from jobs.training.seeds import derived_seed, generator
+
+SAMPLE_CHUNK = 32
+"""Images drawn at a time when sampling; part of what a seed means, so it never depends on memory."""
+
+
+class Generator(nn.Module):
+    """z [N, latent], label [N] or None -> image [N, C, R, R]."""
+
+    def __init__(self, section: spec.StyleGAN2, classes: int, precision: Precision) -> None:
+        super().__init__()
+        shape = section.generator
+        assert shape.mapping.layers is not None and shape.channels_base is not None, "a resolved spec"
+        self.mapping = MappingNetwork(
+            shape.latent, shape.style, shape.mapping.layers, shape.mapping.lr_multiplier, classes=classes
+        )
+        self.synthesis = Synthesis(
+            section.data.resolution,
+            CHANNEL_COUNT[section.data.channels],
+            base=shape.channels_base,
+            most=shape.channels_max,
+            style=shape.style,
+            architecture=shape.architecture,
+            noise=shape.noise == "random",
+            precision=precision,
+        )
+
+    def forward(self, z_ND: Tensor, label_N: Tensor | None = None, *, truncation_psi: float = 1.0) -> Tensor:
+        w = self.mapping(z_ND, label_N)
+        if truncation_psi != 1.0:
+            w = self.mapping.w_average.lerp(w, truncation_psi)
+        return self.synthesis(w[:, None].expand(-1, self.synthesis.styles, -1))
+
+
+class StyleGAN2:
+    """The recipe: two networks, two optimizers, and the order in which they are updated."""
+
+    def __init__(self, job: Job, labels: list[int], precision: str, device: torch.device) -> None:
+        section = job.recipe
+        assert job.training.batch is not None and job.training.micro_batch is not None, "a resolved spec"
+        self.section, self.device = section, device
+        self.batch, self.micro_batch = job.training.batch, job.training.micro_batch
+        self.labels = labels if section.conditional else []
+
+        torch.manual_seed(derived_seed("weights", job.seed))
+        format_ = Precision(precision, section.data.resolution)
+        self.G = Generator(section, len(self.labels), format_).to(device)
+        self.D = _discriminator(section, len(self.labels), format_).to(device)
+        self.G_ema = frozen_copy(self.G)
+        self.path_mean = _Scalar().to(device)
+
+        regularised = section.path_length.interval if section.path_length.weight else None
+        self.G_optimizer = lazy_adam(self.G.parameters(), section.optimizer, regularised)
+        self.D_optimizer = lazy_adam(
+            self.D.parameters(), section.optimizer, section.r1.interval if section.r1.gamma else None
+        )
+        self.half_precision = precision == "fp16"
+
+    @property
+    def parts(self) -> Mapping[str, Stateful]:
+        return {
+            "G": self.G,
+            "D": self.D,
+            "G_ema": self.G_ema,
+            "G_optimizer": self.G_optimizer,
+            "D_optimizer": self.D_optimizer,
+            "path_mean": self.path_mean,
+        }
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        return {"G": self.G, "D": self.D}
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        return {"G": self.G_optimizer, "D": self.D_optimizer}
+
+    @property
+    def generator_ema(self) -> nn.Module:
+        return self.G_ema
+
+    def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
+        """One iteration on uint8 images [N, C, R, R]."""
+        real = batch.image_NCHW.to(self.device, non_blocking=True).float() / 127.5 - 1  # [-1, 1] from here on
+        labels = batch.label_N.to(self.device, non_blocking=True) if self.labels and batch.label_N is not None else None
+        pairs = list(self._micro_batches(real, labels))
+        iteration = images // self.batch
+
+        self._learns(self.G, self.D)
+        scalars = self._fool(pairs)
+        if self.section.path_length.weight and iteration % self.section.path_length.interval == 0:
+            scalars |= self._even_out_paths(pairs)
+
+        self._learns(self.D, self.G)
+        scalars |= self._tell_apart(pairs)
+        if self.section.r1.gamma and iteration % self.section.r1.interval == 0:
+            scalars |= self._penalise_gradient(pairs)
+
+        update_ema(self.G_ema, self.G, self._ema_beta(images))
+        return scalars
+
+    def _fool(self, pairs: "list[Pair]") -> dict[str, Tensor]:
+        """Generator: its images should be taken for real."""
+        loss = torch.zeros((), device=self.device)
+        for real, label in pairs:
+            fake = self._synthesise(len(real), label, track=True)
+            share = logistic_fool(self.D(fake, label)) / len(pairs)
+            share.backward()
+            loss += share.detach()
+        return {"loss.generator": loss, "gradient.generator": self._descend(self.G, self.G_optimizer)}
+
+    def _even_out_paths(self, pairs: "list[Pair]") -> dict[str, Tensor]:
+        """Generator, now and then: a step in w should change the image equally much everywhere (Equation 4)."""
+        section = self.section.path_length
+        assert section.weight is not None
+        loss, length = (torch.zeros((), device=self.device) for _ in range(2))
+        for real, label in pairs:
+            count = len(real) // section.batch_shrink
+            w = self._styles(count, None if label is None else label[:count])
+            lengths = path_lengths(self.G.synthesis(w), w)
+            mean = self.path_mean.value.lerp(lengths.mean(), section.decay)
+            self.path_mean.value.copy_(mean.detach())
+            share = (lengths - mean).square().mean() * section.weight / len(pairs)
+            (share * section.interval).backward()
+            loss += share.detach()
+            length += lengths.detach().mean() / len(pairs)
+        self._descend(self.G, self.G_optimizer)
+        return {"loss.path_length": loss, "path_length": length}
+
+    def _tell_apart(self, pairs: "list[Pair]") -> dict[str, Tensor]:
+        """Discriminator: real up, generated down."""
+        totals = torch.zeros(5, device=self.device)
+        for real, label in pairs:
+            with torch.no_grad():
+                fake = self._synthesise(len(real), label, track=False)
+            on_fake = self.D(fake, label)
+            on_real = self.D(real, label)
+            share = (logistic_fake(on_fake) + logistic_real(on_real)) / len(pairs)
+            share.backward()
+            totals += torch.stack([share.detach(), *_judgement(on_real, len(pairs)), *_judgement(on_fake, len(pairs))])
+        loss, real_mean, real_sign, fake_mean, fake_sign = totals.unbind()
+        return {
+            "loss.discriminator": loss,
+            "logit.real": real_mean,
+            "logit.fake": fake_mean,
+            "sign.real": real_sign,
+            "sign.fake": fake_sign,
+            "gradient.discriminator": self._descend(self.D, self.D_optimizer),
+        }
+
+    def _penalise_gradient(self, pairs: "list[Pair]") -> dict[str, Tensor]:
+        """Discriminator, now and then: gentle around real images, scaled by how rarely it is asked."""
+        section = self.section.r1
+        assert isinstance(section.gamma, float)
+        penalty = torch.zeros((), device=self.device)
+        for real, label in pairs:
+            share = r1(lambda image, label=label: self.D(image, label, full_precision=True), real) / len(pairs)  # type: ignore[misc]
+            (share * (section.gamma / 2) * section.interval).backward()
+            penalty += share.detach()
+        self._descend(self.D, self.D_optimizer)
+        return {"loss.r1": penalty * (section.gamma / 2), "r1.penalty": penalty}
+
+    def _synthesise(self, count: int, label_N: Tensor | None, *, track: bool) -> Tensor:
+        """Images of fresh latents, styles mixed; `track` moves the running mean of w, by the first latent alone."""
+        return self.G.synthesis(self._styles(count, label_N, track=track))
+
+    def _styles(self, count: int, label_N: Tensor | None, *, track: bool = False) -> Tensor:
+        """w [N, L, D] of fresh latents; with a probability, a second latent takes over from a random layer on."""
+        layers = self.G.synthesis.styles
+        w = self.G.mapping(self._latents(count), label_N)
+        if track:
+            self.G.mapping.track_average(w, self.section.generator.mapping.w_average_beta)
+        styles = w[:, None].expand(-1, layers, -1)
+        if self.section.mixing_probability:
+            mixes = torch.rand([], device=self.device) < self.section.mixing_probability
+            cut = torch.where(mixes, torch.randint(1, layers, [], device=self.device), layers)
+            other = self.G.mapping(self._latents(count), label_N)[:, None]
+            below_cut = (torch.arange(layers, device=self.device) < cut)[None, :, None]
+            styles = torch.where(below_cut, styles, other)
+        return styles
+
+    def _latents(self, count: int) -> Tensor:
+        return torch.randn(count, self.section.generator.latent, device=self.device)
+
+    def _micro_batches(self, real: Tensor, labels: Tensor | None) -> "Iterator[Pair]":
+        for start in range(0, len(real), self.micro_batch):
+            end = start + self.micro_batch
+            yield real[start:end], None if labels is None else labels[start:end]
+
+    def _learns(self, learner: nn.Module, other: nn.Module) -> None:
+        """Only `learner` gets gradients: none are computed to be thrown away."""
+        learner.requires_grad_(True)
+        other.requires_grad_(False)
+
+    def _descend(self, network: nn.Module, optimizer: Optimizer) -> Tensor:
+        """One optimizer step with the gradients at hand; returns their norm."""
+        if self.half_precision:
+            sanitise_gradients(network.parameters())
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _ema_beta(self, images: int) -> float:
+        ema = self.section.ema
+        assert ema.half_life_images is not None and ema.ramp is not None
+        return ema_beta(self.batch, images, ema.half_life_images, ema.ramp)
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        """Images of the averaged generator, as metrics judge them: without truncation."""
+        return self._draw(count, seed, truncation_psi=1.0)
+
+    def show(self, count: int, seed: int) -> Tensor:
+        """Images of the averaged generator, as people see them."""
+        return self._draw(count, seed, truncation_psi=self.section.truncation_psi)
+
+    @torch.no_grad()
+    def _draw(self, count: int, seed: int, truncation_psi: float) -> Tensor:
+        """Latents, labels and noise come from `seed` alone, so a picture can be drawn again on any machine."""
+        drawn = []
+        z = torch.randn(count, self.section.generator.latent, generator=generator(torch.device("cpu"), "z", seed))
+        labels = self._draw_labels(count, seed)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derived_seed("noise", seed))
+            for start in range(0, count, SAMPLE_CHUNK):
+                chunk = slice(start, start + SAMPLE_CHUNK)
+                label = None if labels is None else labels[chunk].to(self.device)
+                drawn.append(self.G_ema(z[chunk].to(self.device), label, truncation_psi=truncation_psi).clamp(-1, 1))
+        return torch.cat(drawn)
+
+    def _draw_labels(self, count: int, seed: int) -> Tensor | None:
+        """Classes as often as in the data."""
+        if not self.labels:
+            return None
+        weights = torch.tensor(self.labels, dtype=torch.float64)
+        return torch.multinomial(weights, count, replacement=True, generator=generator(torch.device("cpu"), "c", seed))
+
+    def effective(self, images: int) -> dict[str, Any]:
+        """What is in force at `images`."""
+        return {
+            "learning_rate.generator": self.G_optimizer.param_groups[0]["lr"],
+            "learning_rate.discriminator": self.D_optimizer.param_groups[0]["lr"],
+            "betas.generator": list(self.G_optimizer.param_groups[0]["betas"]),
+            "betas.discriminator": list(self.D_optimizer.param_groups[0]["betas"]),
+            "r1.gamma": self.section.r1.gamma,
+            "ema.beta": self._ema_beta(images),
+            "path_length.mean": float(self.path_mean.value),
+        }
+
+
+Pair = tuple[Tensor, Tensor | None]
+"""Real images [N, C, R, R] in [-1, 1] and their labels [N]."""
+
+
+class _Scalar(nn.Module):
+    """One running number that a checkpoint must hold."""
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(()))
+
+
+def _discriminator(section: spec.StyleGAN2, classes: int, precision: Precision) -> Discriminator:
+    shape = section.discriminator
+    assert shape.channels_base is not None and shape.architecture is not None and shape.stddev_group is not None
+    return Discriminator(
+        section.data.resolution,
+        CHANNEL_COUNT[section.data.channels],
+        base=shape.channels_base,
+        most=shape.channels_max,
+        architecture=shape.architecture,
+        stddev_group=shape.stddev_group,
+        precision=precision,
+        classes=classes,
+    )
+
+
+def _judgement(logit_N1: Tensor, shares: int) -> tuple[Tensor, Tensor]:
+    """Mean logit and mean sign of it, as one of `shares` shares."""
+    logit = logit_N1.detach()
+    return logit.mean() / shares, logit.sign().mean() / shares

@@ -1,0 +1,189 @@
+"""Checkpoints: written aside, verified, renamed; read back without executing anything.
+
+    checkpoints/000012800/
+        state.pt                every part of the recipe and the progress; `weights_only=True` loads it
+        generator.safetensors   weights of the EMA generator; the resolved recipe is in its metadata
+        MANIFEST.json           sha256 and size of both, images shown; written last
+
+A checkpoint exists when its MANIFEST.json does: a kill at any moment leaves the previous one as the newest.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from jobs.errors import DataError, GankilnError, StoreError
+from jobs.training.recipe import Recipe
+
+FORMAT = 1
+MANIFEST = "MANIFEST.json"
+
+
+@dataclass
+class Progress:
+    """How far a run is. `images` is the clock; `seconds` is the time spent training, over all attempts."""
+
+    images: int = 0
+    seconds: float = 0.0
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was written completely."""
+
+    path: Path
+    images: int
+    size_bytes: int
+
+
+def save(folder: Path, progress: Progress, recipe: Recipe, metadata: Mapping[str, str], *, keep: int) -> Checkpoint:
+    """Writes the checkpoint of `progress.images` below `folder` and deletes all but the newest `keep`.
+
+    Raises StoreError when the disk is full.
+    """
+    final = folder / f"{progress.images:09d}"
+    aside = folder / f".writing-{progress.images:09d}"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        parts = {name: part.state_dict() for name, part in recipe.parts.items()}
+        with (aside / "state.pt").open("wb") as file:
+            torch.save({"format": FORMAT, "progress": asdict(progress), "parts": parts}, file)
+            _sync(file.fileno())
+        save_file(_tensors(recipe.generator_ema), aside / "generator.safetensors", metadata=dict(metadata))
+        _write_manifest(aside, progress)
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+        _sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise StoreError(
+            f"the checkpoint at {progress.images} images could not be written: {error.strerror}",
+            hint="free some space, or lower training.checkpoints_kept; the previous checkpoint is intact",
+        ) from error
+    for old in complete(folder)[:-keep]:
+        shutil.rmtree(old.path, ignore_errors=True)
+    return Checkpoint(final, progress.images, sum(file.stat().st_size for file in final.iterdir()))
+
+
+def restore(folder: Path, recipe: Recipe) -> tuple[Progress, list[str]]:
+    """Loads the newest intact checkpoint below `folder` into `recipe`; progress 0 where there is none.
+
+    Returns the progress and a sentence for each checkpoint that was passed over because its files are damaged.
+    """
+    passed_over = []
+    for checkpoint in reversed(complete(folder)):
+        try:
+            state = load_verified(checkpoint.path)
+        except DataError as error:
+            passed_over.append(f"{error.message}; going on from an earlier checkpoint")
+            continue
+        _load_parts(state["parts"], recipe, checkpoint.path)
+        return Progress(**state["progress"]), passed_over
+    return Progress(), passed_over
+
+
+def complete(folder: Path) -> list[Checkpoint]:
+    """Every checkpoint below `folder` that has its manifest, oldest first."""
+    found = []
+    for path in folder.glob("[0-9]" * 9):
+        manifest = _manifest(path)
+        if manifest is not None:
+            size_bytes = sum(int(entry["bytes"]) for entry in manifest["files"].values())
+            found.append(Checkpoint(path, int(manifest["images"]), size_bytes))
+    return sorted(found, key=lambda checkpoint: checkpoint.images)
+
+
+def load_verified(path: Path) -> dict[str, Any]:
+    """`state.pt` of the checkpoint at `path`, checked against its manifest; never executes code.
+
+    Raises DataError when a file is missing, damaged, or of another format.
+    """
+    verify(path)
+    try:
+        state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds here; whatever it is, the file is not ours
+        raise DataError(f"{path / 'state.pt'}: not a checkpoint that can be loaded safely ({error})") from error
+    if state.get("format") != FORMAT:
+        raise DataError(f"{path}: checkpoint format {state.get('format')!r}, this version reads {FORMAT}")
+    return state
+
+
+def verify(path: Path) -> None:
+    """Raises DataError unless every file of the checkpoint at `path` has the size and sha256 of its manifest."""
+    manifest = _manifest(path)
+    if manifest is None:
+        raise DataError(f"{path}: no readable {MANIFEST}, so the checkpoint was never finished")
+    for name, entry in manifest["files"].items():
+        file = path / Path(name).name
+        if not file.is_file() or file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
+            raise DataError(f"{file}: missing or damaged (its sha256 is not the manifest's)")
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        return manifest if {"images", "files"} <= manifest.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _write_manifest(folder: Path, progress: Progress) -> None:
+    files = {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in sorted(folder.iterdir())}
+    content = json.dumps({"format": FORMAT, "images": progress.images, "files": files}, indent=1)
+    with (folder / MANIFEST).open("w", encoding="utf-8") as stream:
+        stream.write(content)
+        stream.flush()
+        _sync(stream.fileno())
+
+
+def _load_parts(states: Mapping[str, Any], recipe: Recipe, path: Path) -> None:
+    if states.keys() != recipe.parts.keys():
+        raise DataError(
+            f"{path}: holds {', '.join(sorted(states))}; the recipe needs {', '.join(sorted(recipe.parts))}",
+            hint="the run directory belongs to another spec; use a new --out",
+        )
+    for name, part in recipe.parts.items():
+        try:
+            part.load_state_dict(states[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise _other_spec(path, name, error) from error
+
+
+def _other_spec(path: Path, name: str, error: Exception) -> GankilnError:
+    return DataError(
+        f"{path}: the state of {name} does not fit the spec ({str(error).splitlines()[0]})",
+        hint="the run directory belongs to another spec; use a new --out",
+    )
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

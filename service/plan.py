@@ -1,0 +1,75 @@
+"""What `gankiln check` prints: the plan of a job, before anything is spent on it."""
+
+import json
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from jobs.spec import Derived, Loaded, warnings
+from jobs.spec.data import ImageData, ModeGrid
+from jobs.spec.size import size
+
+
+def plan(loaded: Loaded) -> dict[str, Any]:
+    """The plan as plain values."""
+    job = loaded.job
+    training = job.training
+    assert training.batch is not None and training.micro_batch is not None, "a resolved spec"
+    weight = size(job, _classes(job.recipe.data) if job.recipe.conditional else 0)
+    iterations = -(-training.images // training.batch)
+    return {
+        "name": job.name,
+        "recipe": job.recipe.kind,
+        "seed": job.seed,
+        "images": training.images,
+        "iterations": iterations,
+        "batch": training.batch,
+        "accumulation": training.batch // training.micro_batch,
+        "parameters": weight.parameters,
+        "memory_bytes": weight.memory_bytes,
+        "derived": [{"path": d.path, "value": d.value, "formula": d.formula} for d in loaded.derived],
+        "warnings": list(warnings(job)),
+        "resolved": job.model_dump(mode="json"),
+    }
+
+
+def print_plan(loaded: Loaded, *, as_json: bool) -> None:
+    """Prints the plan: tables for people, JSON for programs."""
+    facts = plan(loaded)
+    if as_json:
+        print(json.dumps(facts, indent=2))  # noqa: T201  the output of the command
+        return
+    console = Console(highlight=False)
+    batches = f"{facts['iterations']:,} iterations of {facts['batch']}"
+    if facts["accumulation"] > 1:
+        batches += f", each in {facts['accumulation']} micro-batches"
+    console.print(f"[bold]{facts['name']}[/bold]: {facts['recipe']}, {facts['images']:,} images ({batches})")
+    parameters = ", ".join(f"{name} {count:,}" for name, count in facts["parameters"].items())
+    console.print(f"parameters: {parameters}; estimated memory: {facts['memory_bytes'] / 1e9:.2f} GB")
+    if _classes(loaded.job.recipe.data) == 0 and loaded.job.recipe.conditional:
+        console.print("parameters of the label embedding depend on the number of classes in the data, and come on top")
+    _print_derived(console, loaded.derived)
+    for sentence in facts["warnings"]:
+        console.print(f"[yellow]warning:[/yellow] {sentence}", soft_wrap=True)
+    console.print("\n[bold]resolved spec[/bold]")
+    console.print(yaml.safe_dump(facts["resolved"], sort_keys=False), markup=False, soft_wrap=True)
+
+
+def _print_derived(console: Console, derived: tuple[Derived, ...]) -> None:
+    if not derived:
+        return
+    table = Table(box=None, pad_edge=False, title="derived: values that the spec leaves open", title_justify="left")
+    for column in ("key", "value", "from"):
+        table.add_column(column, overflow="fold")
+    for value in derived:
+        table.add_row(
+            value.path, f"{value.value:,}" if isinstance(value.value, int) else str(value.value), value.formula
+        )
+    console.print(table)
+
+
+def _classes(data: ImageData) -> int:
+    """Classes, where the spec alone tells them."""
+    return data.modes if isinstance(data, ModeGrid) and data.labels else 0

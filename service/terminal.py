@@ -1,0 +1,100 @@
+"""What a person sees while `gankiln run` works: a progress bar on a terminal, one line at intervals elsewhere."""
+
+import json
+import sys
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jobs.events import Event
+
+
+class Terminal(Protocol):
+    """Shows the events of a run."""
+
+    progress_seconds: float | None
+
+    def show(self, event: Event) -> None: ...
+
+    def __enter__(self) -> "Terminal": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_terminal(images: int) -> Terminal:
+    """A bar where somebody looks, lines where a program reads."""
+    return Bar(images) if sys.stdout.isatty() else Lines()
+
+
+class Lines:
+    """One JSON object a line: for logs."""
+
+    progress_seconds: float | None = None
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, event: Event) -> None:
+        if event["event"] == "evaluation":
+            rows = [_short(row) for row in event["rows"] if row.get("label") != "sanity"]
+            event = {**event, "rows": rows}
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+
+
+class Bar:
+    """A live bar: images, speed, time left, losses."""
+
+    progress_seconds: float | None = 1.0
+
+    def __init__(self, images: int) -> None:
+        self.console = Console()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}", style="dim"),
+            console=self.console,
+        )
+        self.task = self.progress.add_task("preparing", total=images, speed="", losses="")
+
+    def __enter__(self) -> "Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def show(self, event: Event) -> None:
+        match event["event"]:
+            case "phase":
+                self.progress.update(self.task, description=event["phase"])
+            case "start":
+                self.progress.update(self.task, completed=event["images"])
+            case "progress":
+                losses = " ".join(f"{name} {value:.3g}" for name, value in event["losses"].items())
+                speed = f"{event['images_per_second']:.1f} images/s"
+                self.progress.update(self.task, completed=event["images"], speed=speed, losses=losses)
+            case "evaluation":
+                for row in event["rows"]:
+                    if row.get("label", "") in ("", "untrained"):
+                        self.console.print(_sentence(row), highlight=False)
+            case "note" if event["message"]:
+                self.console.print(f"note: {event['message']}", markup=False, highlight=False)
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("metric", "features", "value", "samples", "label") if key in row}
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    label = f"{row['label']} generator: " if row.get("label") else ""
+    return f"{label}{row['metric']} in {row['features']} = {row['value']:.4g} ({row['samples']} samples)"
