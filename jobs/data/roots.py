@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import DataError, SpecError
-from jobs.spec.data import SHIPPED_PREFIX
+from jobs.spec.data import REMOTE_PREFIX, SHIPPED_PREFIX
 
 _SHIPPED = Path(__file__).parent / "shipped"
 
@@ -27,7 +27,7 @@ class Roots:
         if path.startswith(SHIPPED_PREFIX):
             return _SHIPPED / f"{path.removeprefix(SHIPPED_PREFIX)}.zip"
         try:
-            real = (self.relative_to / path).resolve()
+            real = (self.relative_to / _local(path)).resolve()
             self.check(real, f"{field}: {path!r}")
             exists = real.exists()
         except (OSError, RuntimeError) as error:  # a loop of links, a name too long, no permission
@@ -35,9 +35,14 @@ class Roots:
         if not exists:
             raise DataError(
                 f"{field}: there is nothing at {path!r}",
-                hint=None if Path(path).is_absolute() else f"relative paths begin at {str(self.relative_to)!r}",
+                hint=self._hint(path),
             )
         return real
+
+    def _hint(self, path: str) -> str | None:
+        if path.startswith(REMOTE_PREFIX):
+            return "only a worker fetches addresses: submit the spec, or copy the data and give its path"
+        return None if Path(path).is_absolute() else f"relative paths begin at {str(self.relative_to)!r}"
 
     def check(self, real: Path, what: str) -> None:
         """SpecError unless `real`, a path with its links resolved, lies in an allowed directory."""
@@ -47,6 +52,11 @@ class Roots:
             f"{what} leads outside the directories that this worker reads data from",
             hint="allowed are: " + (", ".join(str(root) for root in self.allowed) or "none, only shipped sets"),
         )
+
+
+def _local(path: str) -> str:
+    """Where a worker puts what it fetched: s3://bucket/key is at s3/bucket/key."""
+    return "s3/" + path.removeprefix(REMOTE_PREFIX) if path.startswith(REMOTE_PREFIX) else path
 
 
 def _reason(error: Exception) -> str:

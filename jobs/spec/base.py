@@ -7,3 +7,10 @@ class Section(BaseModel):
     """One section of a spec. Unknown keys are refused; values never change after they were read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class InputFile:
+    """Marks a field whose text names a file or directory that the job reads.
+
+    `gankiln run` reads it from a disk. A worker fetches it first, where it is an address or lies in the store.
+    """

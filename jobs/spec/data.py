@@ -10,11 +10,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from jobs.spec.base import Section
+from jobs.spec.base import InputFile, Section
 
 SHIPPED_PREFIX = "shipped:"
 SHIPPED_SETS = ("fashion-mnist-5000",)
 """Sets that come with gankiln, all of them zips; `shipped:NAME` is their path."""
+
+REMOTE_PREFIX = "s3://"
+"""An address that a worker fetches before the job starts; the job finds it at s3/bucket/key, as a relative path."""
 
 CHANNEL_COUNT = {"grey": 1, "rgb": 3, "rgba": 4}
 
@@ -29,8 +32,8 @@ def _power_of_two(resolution: int) -> int:
 def _readable_path(path: str) -> str:
     if not path.isprintable():
         raise ValueError("a path is made of printable characters")
-    if "://" in path:
-        raise ValueError(f"{path!r} is an address; data is read from a disk: copy or mount it there and give its path")
+    if "://" in path and not path.startswith(REMOTE_PREFIX):
+        raise ValueError(f"{path!r} is an address, and not of the one kind that a worker fetches: s3://bucket/key")
     name = path.removeprefix(SHIPPED_PREFIX)
     if path.startswith(SHIPPED_PREFIX) and name not in SHIPPED_SETS:
         raise ValueError(f"no set named {name!r} comes with gankiln; there is {', '.join(SHIPPED_SETS)}")
@@ -38,7 +41,7 @@ def _readable_path(path: str) -> str:
 
 
 Resolution = Annotated[int, Field(ge=4, le=1024), AfterValidator(_power_of_two)]
-DataPath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_readable_path)]
+DataPath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_readable_path), InputFile()]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
