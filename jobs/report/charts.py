@@ -1,6 +1,6 @@
 """Which curves a report shows, from what a run said."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
@@ -8,9 +8,17 @@ from markupsafe import Markup
 from jobs.report import curves, metrics, words
 from jobs.report.curves import Chart, Point, Series
 from jobs.report.history import History
+from jobs.report.metrics import Comparison, Key
 from jobs.report.model import MetricRow, Modes, Report
 
-Values = Sequence[tuple[int, float | None]]
+TALL = 300
+ADVERSARIES = ("g", "d", "generator", "discriminator")
+TITLES = {"adversaries": "Adversarial", "r1.penalty": "R1 penalty before its weight"}
+NOTES = {
+    "logit": "the discriminator's opinion: high is real",
+    "sign": "1 or −1: the discriminator is always sure",
+    "gradient": "norm",
+}
 
 
 class Drawn:
@@ -25,30 +33,37 @@ class Drawn:
 
 
 def losses(history: History, report: Report) -> list[Drawn]:
-    """One chart a loss; G and D together where a run calls them so."""
+    """One chart a loss; the two adversaries share one."""
     return _charts(history.series("losses"), report)
 
 
 def statistics(history: History, report: Report) -> list[Drawn]:
-    """One chart a statistic."""
+    """One chart a statistic; `logit.real` and `logit.fake` share one."""
     return _charts(history.series("statistics"), report)
 
 
 def speed(history: History, report: Report) -> list[Drawn]:
     """Images a second, the share of time spent waiting for data, memory."""
-    scalars = {name: history.scalar(name) for name in ("images_per_second", "waiting_ratio", "memory_bytes")}
-    return _charts({name: values for name, values in scalars.items() if values}, report)
+    memory = [(images, value and value / 1e9) for images, value in history.scalar("memory_bytes")]
+    named = {
+        "Images per second": history.scalar("images_per_second"),
+        "Share of time waiting for data": history.scalar("waiting_ratio"),
+        "Peak memory in GB": memory,
+    }
+    charts = [
+        Chart(name, (curves.line(name, values),), marks=_resumes(report), from_zero=True)
+        for name, values in named.items()
+    ]
+    return [Drawn(chart) for chart in charts if chart.has_points()]
 
 
-def measured(report: Report) -> list[Drawn]:
-    """One chart a metric and feature space that was measured more than once."""
-    drawn = []
-    for comparison in metrics.compare(report.metrics).values():
-        row = comparison.any
-        rows = [r for r in report.metrics if (r.metric, r.features) == (row.metric, row.features)]
-        points = _measured_points(rows)
+def measured(report: Report, opening: Key | None = None) -> dict[Key, Drawn]:
+    """One chart a metric and feature space that was measured more than once; that of `opening` is taller."""
+    drawn = {}
+    for key, comparison in metrics.compare(report.metrics).items():
+        points = _measured_points(row for row in report.metrics if (row.metric, row.features) == key)
         if len(points) > 1:
-            drawn.append(_measured_chart(row, points, comparison.sanity, report))
+            drawn[key] = _measured_chart(comparison, points, report, TALL if key == opening else curves.HEIGHT)
     return drawn
 
 
@@ -56,47 +71,57 @@ def _measured_points(rows: Iterable[MetricRow]) -> tuple[Point, ...]:
     """By images; the untrained generator is the point at 0."""
     points = {
         row.images or 0: Point(row.images or 0, row.value, row.interval_low, row.interval_high)
-        for row in sorted(rows, key=lambda row: row.label == "trained")
-        if row.label != "sanity" and row.value is not None
+        for row in sorted(rows, key=lambda row: row.label == metrics.TRAINED)
+        if row.label in (metrics.TRAINED, metrics.UNTRAINED) and row.value is not None
     }
     return tuple(points[images] for images in sorted(points))
 
 
-def _measured_chart(row: MetricRow, points: tuple[Point, ...], sanity: MetricRow | None, report: Report) -> Drawn:
+def _measured_chart(comparison: Comparison, points: tuple[Point, ...], report: Report, height: int) -> Drawn:
+    row, floor = comparison.any, comparison.sanity
     known = metrics.meaning(row.metric)
     series = (Series(known.title, points, dots=len(points) <= 60),)
-    levels = ((sanity.value, "real vs real"),) if sanity and sanity.value is not None else ()
+    levels = ((floor.value, "real vs real"),) if floor and floor.value is not None else ()
     return Drawn(
         Chart(
-            title=f"{known.title}, {row.features}" if row.features else known.title,
+            title=known.title,
             series=series,
             marks=_resumes(report),
             levels=levels,
             note="" if known.better == "unknown" else f"{known.better} is better",
             log=known.better == "lower" and curves.suits_log(series) and all(level > 0 for level, _ in levels),
+            height=height,
         )
     )
 
 
-def _charts(named: dict[str, list[tuple[int, float | None]]], report: Report) -> list[Drawn]:
-    groups: dict[str, list[str]] = {}
-    for name in named:
-        groups.setdefault(_group(name, named), []).append(name)
-    charts = [_progress_chart(group, {name: named[name] for name in names}, report) for group, names in groups.items()]
+def _charts(named: Mapping[str, Sequence[tuple[int, float | None]]], report: Report) -> list[Drawn]:
+    groups: dict[str, dict[str, Series]] = {}
+    for name, values in named.items():
+        group, within = _group(name)
+        groups.setdefault(group, {})[name] = curves.line(within, values)
+    charts = [_progress_chart(group, series, report) for group, series in groups.items()]
     return [Drawn(chart) for chart in charts if chart.has_points()]
 
 
-def _progress_chart(title: str, named: dict[str, list[tuple[int, float | None]]], report: Report) -> Chart:
-    series = tuple(curves.line(name, values) for name, values in named.items())
-    return Chart(words.title(title), series, marks=_resumes(report), log=curves.suits_log(series))
+def _progress_chart(group: str, series: Mapping[str, Series], report: Report) -> Chart:
+    lines = tuple(series.values())
+    title = group if len(lines) > 1 else next(iter(series))
+    return Chart(
+        TITLES.get(title) or words.title(title),
+        lines,
+        marks=_resumes(report),
+        note=NOTES.get(group, ""),
+        log=curves.suits_log(lines),
+    )
 
 
-def _group(name: str, named: Iterable[str]) -> str:
-    """The chart of the series `name`: the two adversaries share one, and so do `score_real` and `score_fake`."""
-    if name.lower() in ("g", "d"):
-        return "G and D"
-    twin = name.replace("real", "fake") if "real" in name else name.replace("fake", "real")
-    return name.replace("fake", "real").replace("real", "real and fake") if twin != name and twin in named else name
+def _group(name: str) -> tuple[str, str]:
+    """The chart of a series, and its name in it: `logit.real` is `real` in `logit`; the adversaries share a chart."""
+    if name.lower() in ADVERSARIES:
+        return "adversaries", name
+    group, dot, within = name.partition(".")
+    return (group, within) if dot else (name, name)
 
 
 def _resumes(report: Report) -> tuple[tuple[float, str], ...]:
@@ -113,7 +138,7 @@ def mode_map(modes: Modes | None) -> Markup:
     axes = modes.axes or (1, len(modes.counts))
     per_row, per_group = len(modes.counts) // axes[0], axes[-1]
     most = max(modes.counts) or 1
-    cell, gap = 9, 5
+    cell, gap = 10, 6
     width = per_row * cell + (per_row // per_group - 1) * gap
     root = Element("svg", {"class": "modes", "viewBox": f"0 0 {width} {axes[0] * (cell + 3) - 3}", "role": "img"})
     root.set("aria-label", f"{modes.covered} of {modes.total} modes have samples")

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from jobs.report.words import figure, short_count
+from jobs.report.words import axis_labels, figure, log_label
 
-WIDTH, HEIGHT = 460, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 34
+WIDTH, HEIGHT = 460, 220
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 24
 MOST_POINTS = 240
 """A longer series becomes this many buckets, each with its mean and its range."""
 MOST_SERIES = 6
@@ -50,7 +50,8 @@ class Chart:
     levels: tuple[tuple[float, str], ...] = ()
     note: str = ""
     log: bool = False
-    x_name: str = "images shown"
+    from_zero: bool = False
+    height: int = HEIGHT
 
     def has_points(self) -> bool:
         """Whether there is a line to draw."""
@@ -97,24 +98,23 @@ def svg(chart: Chart) -> str:
         "svg",
         {
             "class": "chart",
-            "viewBox": f"0 0 {WIDTH} {HEIGHT}",
+            "viewBox": f"0 0 {WIDTH} {chart.height}",
             "role": "img",
             "aria-label": _described(chart),
             "data-chart": _data(chart, x_axis),
         },
     )
-    _grid(root, x_axis, y_axis, chart)
+    whole_height = {"y1": _text(y_axis.end), "y2": _text(y_axis.start)}
+    _grid(root, x_axis, y_axis)
     for x, label in chart.marks:
         place = _text(x_axis.place(x))
-        mark = SubElement(
-            root, "line", {"class": "mark", "x1": place, "x2": place, "y1": str(TOP), "y2": str(HEIGHT - BOTTOM)}
-        )
+        mark = SubElement(root, "line", {"class": "mark", "x1": place, "x2": place, **whole_height})
         SubElement(mark, "title").text = label
-    for y, label in chart.levels:
-        _level(root, y_axis, y, label)
     for index, series in enumerate(chart.series):
         _draw(root, series, index % MOST_SERIES + 1, x_axis, y_axis)
-    SubElement(root, "line", {"class": "cursor", "y1": str(TOP), "y2": str(HEIGHT - BOTTOM), "visibility": "hidden"})
+    for y, label in chart.levels:
+        _level(root, x_axis, y_axis.place(y), label)
+    SubElement(root, "line", {"class": "cursor", "visibility": "hidden", **whole_height})
     return tostring(root, encoding="unicode")
 
 
@@ -123,8 +123,9 @@ def linear_ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    decimals = 1 - math.floor(math.log10(step))
     first = math.ceil(low / step - 1e-9)
-    return tuple(round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1))
+    return tuple(round(index * step, decimals) for index in range(first, math.floor(high / step + 1e-9) + 1))
 
 
 def log_ticks(low: float, high: float) -> tuple[float, ...]:
@@ -146,17 +147,24 @@ def _bucket(values: Sequence[tuple[float, float | None]]) -> Point:
 
 def _axes(chart: Chart) -> tuple[Axis, Axis]:
     points = [point for series in chart.series for point in series.points if point.y is not None]
-    x_low, x_high = _widened(min(point.x for point in points), max(point.x for point in points))
+    x_low, x_high = _widened(min(0.0, *(point.x for point in points)), max(point.x for point in points))
     bounds = [bound for point in points for bound in (point.y, point.low, point.high) if bound is not None]
     bounds += [level for level, _ in chart.levels]
     positive = [bound for bound in bounds if bound > 0]
     log = chart.log and bool(positive)
     y_low, y_high = _widened(min(positive if log else bounds), max(bounds))
+    if chart.from_zero:
+        y_low = min(0.0, y_low)
     y_low, y_high = (y_low / 1.15, y_high * 1.15) if log else _with_room(y_low, y_high)
     return (
         Axis(x_low, x_high, LEFT, WIDTH - RIGHT, ticks=linear_ticks(x_low, x_high, 6)),
         Axis(
-            y_low, y_high, HEIGHT - BOTTOM, TOP, log, log_ticks(y_low, y_high) if log else linear_ticks(y_low, y_high)
+            y_low,
+            y_high,
+            chart.height - BOTTOM,
+            TOP,
+            log,
+            log_ticks(y_low, y_high) if log else linear_ticks(y_low, y_high),
         ),
     )
 
@@ -172,35 +180,31 @@ def _with_room(low: float, high: float) -> tuple[float, float]:
     return (0.0 if 0 <= low <= room * 4 else low - room), high + room
 
 
-def _grid(root: Element, x_axis: Axis, y_axis: Axis, chart: Chart) -> None:
+def _grid(root: Element, x_axis: Axis, y_axis: Axis) -> None:
     lines = SubElement(root, "g", {"class": "grid"})
     labels = SubElement(root, "g", {"class": "ticks"})
-    for tick in y_axis.ticks:
+    whole_width = {"x1": _text(x_axis.start), "x2": _text(x_axis.end)}
+    for tick, text in zip(y_axis.ticks, _labels(y_axis), strict=True):
         y = _text(y_axis.place(tick))
-        SubElement(lines, "line", {"x1": str(LEFT), "x2": str(WIDTH - RIGHT), "y1": y, "y2": y})
-        SubElement(
-            labels, "text", {"x": str(LEFT - 8), "y": y, "text-anchor": "end", "dy": "0.32em"}
-        ).text = short_count(tick)
-    for tick in x_axis.ticks:
-        x = _text(x_axis.place(tick))
-        SubElement(
-            labels, "text", {"x": x, "y": str(HEIGHT - BOTTOM + 16), "text-anchor": "middle"}
-        ).text = short_count(tick)
-    base = str(HEIGHT - BOTTOM)
-    SubElement(root, "line", {"class": "axis", "x1": str(LEFT), "x2": str(WIDTH - RIGHT), "y1": base, "y2": base})
-    names = {"class": "axis-name", "x": str(WIDTH - RIGHT), "y": str(HEIGHT - 3), "text-anchor": "end"}
-    SubElement(root, "text", names).text = chart.x_name
+        SubElement(lines, "line", {**whole_width, "y1": y, "y2": y})
+        place = {"x": _text(x_axis.start - 8), "y": y, "text-anchor": "end", "dy": "0.32em"}
+        SubElement(labels, "text", place).text = text
+    for tick, text in zip(x_axis.ticks, _labels(x_axis), strict=True):
+        place = {"x": _text(x_axis.place(tick)), "y": _text(y_axis.start + 17), "text-anchor": "middle"}
+        SubElement(labels, "text", place).text = text
+    base = _text(y_axis.start)
+    SubElement(root, "line", {"class": "axis", **whole_width, "y1": base, "y2": base})
 
 
-def _level(root: Element, y_axis: Axis, value: float, label: str) -> None:
-    y = y_axis.place(value)
-    SubElement(
-        root, "line", {"class": "level", "x1": str(LEFT), "x2": str(WIDTH - RIGHT), "y1": _text(y), "y2": _text(y)}
-    )
-    above = y - 5 if y > TOP + 16 else y + 13
-    SubElement(
-        root, "text", {"class": "level-name", "x": str(WIDTH - RIGHT - 2), "y": _text(above), "text-anchor": "end"}
-    ).text = label
+def _labels(axis: Axis) -> list[str]:
+    return [log_label(tick) for tick in axis.ticks] if axis.log else axis_labels(axis.ticks)
+
+
+def _level(root: Element, x_axis: Axis, y: float, label: str) -> None:
+    ends = {"x1": _text(x_axis.start), "x2": _text(x_axis.end), "y1": _text(y), "y2": _text(y)}
+    SubElement(root, "line", {"class": "level", **ends})
+    beside = y - 6 if y > TOP + 16 else y + 14
+    SubElement(root, "text", {"class": "level-name", "x": _text(x_axis.start + 4), "y": _text(beside)}).text = label
 
 
 def _draw(root: Element, series: Series, colour: int, x_axis: Axis, y_axis: Axis) -> None:
@@ -252,7 +256,7 @@ def _described(chart: Chart) -> str:
         known = [point.y for point in series.points if point.y is not None]
         if known:
             said.append(f"{series.name} from {figure(known[0])} to {figure(known[-1])}")
-    return f"{chart.title} over {chart.x_name}: {'; '.join(said)}"
+    return f"{chart.title} over images shown: {'; '.join(said)}"
 
 
 def _or(value: float | None, other: float | None) -> float:

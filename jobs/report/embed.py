@@ -14,9 +14,10 @@ from jobs.report import pictures
 T = TypeVar("T")
 
 MOST_FRAMES = 24
-FRAMES_BUDGET_BYTES = 6_000_000
+FRAMES_BUDGET_BYTES = 3_000_000
+"""All frames of the slider together, before base64 makes a third more of them; the latest may add a picture's own."""
 PICTURE_BUDGET_BYTES = 700_000
-LARGEST_SIDES = (1536, 1024, 768, 512, 320)
+LARGEST_SIDES = (1280, 1024, 768, 512, 320)
 MOST_PIXEL_ART = 600
 """Pictures wider than this are shown smoothly."""
 LARGEST_PIXELS = 64_000_000
@@ -45,6 +46,14 @@ def inside(out: Path, path: str) -> Path:
     return file
 
 
+def holds(out: Path, path: str) -> bool:
+    """Whether the run directory `out` has something at `path`."""
+    try:
+        return inside(out, path).exists()
+    except UnshowableError:
+        return False
+
+
 def open_picture(out: Path, path: str) -> Image.Image:
     """The picture at `path` in `out`, decoded."""
     file = inside(out, path)
@@ -61,16 +70,17 @@ def open_picture(out: Path, path: str) -> Image.Image:
 
 
 def embed(picture: Image.Image, budget_bytes: int = PICTURE_BUDGET_BYTES) -> Embedded:
-    """`picture` in about `budget_bytes`: exact PNG, a pixel a pixel, if that fits; else WebP, smaller if it must be."""
-    exact = pictures.reduce(picture)[0]
-    content = pictures.png_bytes(exact)
-    if len(content) <= budget_bytes:
-        return Embedded(_uri("png", content), *exact.size, exact=exact.width <= MOST_PIXEL_ART)
-    for side in LARGEST_SIDES:
-        content, width, height = _webp(picture, side)
+    """`picture` in about `budget_bytes`: lossless if that fits, else lossy, and smaller if it must be."""
+    small = pictures.reduce(picture)[0]
+    exact = small.width <= MOST_PIXEL_ART
+    content = _webp(small, lossless=True)
+    for side in (max(small.size), *LARGEST_SIDES):
         if len(content) <= budget_bytes:
             break
-    return Embedded(_uri("webp", content), width, height, exact=False)
+        small.thumbnail((side, side), Image.Resampling.LANCZOS)
+        content = _webp(small, lossless=False)
+    uri = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+    return Embedded(uri, *small.size, exact=exact)
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
@@ -80,13 +90,8 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
 
 
-def _webp(picture: Image.Image, side: int) -> tuple[bytes, int, int]:
-    small = picture.convert("RGBA" if "A" in picture.getbands() else "RGB")
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+def _webp(picture: Image.Image, *, lossless: bool) -> bytes:
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=84, method=4)
-    return buffer.getvalue(), small.width, small.height
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    converted = picture.convert("RGBA" if "A" in picture.getbands() else "RGB")
+    converted.save(buffer, "WEBP", lossless=lossless, quality=50 if lossless else 84, method=2 if lossless else 4)
+    return buffer.getvalue()

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from jobs.events import Event, parse_lines, read_events
-from jobs.report.model import Attempt, Checkpoint, MetricRow, SampleGrid
+from jobs.report.model import Attempt, Checkpoint, MetricRow, SampleGrid, Verdict
 
 EVENTS = "events.jsonl"
 
@@ -56,6 +58,10 @@ class History:
     def evaluations(self) -> list[MetricRow]:
         """Metric rows as they were said; a row that is none is passed over."""
         return [row for event in self.of("evaluation") for said in event.get("rows", ()) if (row := _row(said))]
+
+    def verdicts(self) -> list[Verdict]:
+        """Verdicts as they were said."""
+        return [verdict for event in self.of("verdict") if (verdict := _verdict(event))]
 
     def notes(self) -> tuple[str, ...]:
         """Decisions worth knowing, each once."""
@@ -108,15 +114,24 @@ def _paths(events: Sequence[Event]) -> dict[int, str]:
 
 
 def _row(said: Any) -> MetricRow | None:
-    known = (
-        {name: value for name, value in said.items() if name in MetricRow.model_fields}
-        if isinstance(said, dict)
-        else {}
-    )
     try:
-        return MetricRow.model_validate(known)
+        return MetricRow.model_validate(_known(said, MetricRow))
     except ValueError:
         return None
+
+
+def _verdict(event: Event) -> Verdict | None:
+    """The verdict of an event, under `verdict` or as the event's own fields."""
+    said = event["verdict"] if isinstance(event.get("verdict"), dict) else event
+    try:
+        return Verdict.model_validate({"images": event.get("images"), **_known(said, Verdict)})
+    except ValueError:
+        return None
+
+
+def _known(said: Any, model: type[BaseModel]) -> dict[str, Any]:
+    """What `model` has fields for: an event may say more."""
+    return {name: value for name, value in said.items() if name in model.model_fields} if isinstance(said, dict) else {}
 
 
 def _number(value: Any) -> float | None:

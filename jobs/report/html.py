@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from jobs.report import charts, metrics, shown, words
+from jobs.report import charts, embed, metrics, shown, words
 from jobs.report.history import History, read_history
-from jobs.report.model import Report, ReportFacts, write_atomically
+from jobs.report.model import MetricRow, Report, ReportFacts, write_atomically
 
 HERE = Path(__file__).parent
 REPORT_JSON, REPORT_HTML, SPEC = "report.json", "report.html", "spec.yaml"
@@ -26,8 +27,7 @@ def write_report(out: Path, facts: ReportFacts) -> Path:
     May be called as often as there is something new to say: at every evaluation, and at the end. A picture that is
     missing or broken is named on the page and never stops it.
     """
-    history = read_history(out)
-    complete(facts, history).write_json(out / REPORT_JSON)
+    complete(out, facts, read_history(out)).write_json(out / REPORT_JSON)
     return render(out)
 
 
@@ -39,17 +39,27 @@ def render(out: Path) -> Path:
     return out / REPORT_HTML
 
 
-def complete(facts: ReportFacts, history: History) -> Report:
-    """`facts` with what the run directory adds to them."""
+def complete(out: Path, facts: ReportFacts, history: History) -> Report:
+    """`facts` with what the run directory adds to them. Where both speak of the same moment, the facts are right."""
     known = {name: getattr(facts, name) for name in ReportFacts.model_fields}
     waiting = [value for _, value in history.scalar("waiting_ratio") if value is not None]
+    rows = {_moment(row): row for row in (*history.evaluations(), *facts.metrics)}
+    verdicts = {(verdict.detector, verdict.images): verdict for verdict in (*history.verdicts(), *facts.verdicts)}
+    known["metrics"] = tuple(rows.values())
+    known["verdicts"] = tuple(verdicts.values())
     known["attempts"] = facts.attempts or history.attempts
     known["notes"] = tuple(dict.fromkeys((*facts.notes, *history.notes())))
-    known["trust"] = tuple(dict.fromkeys((*facts.trust, *metrics.trust(facts.metrics))))
+    known["trust"] = tuple(dict.fromkeys((*facts.trust, *metrics.trust(known["metrics"]))))
     known["effective"] = _effective(facts)
     if facts.waiting_ratio is None and waiting:
         known["waiting_ratio"] = sum(waiting) / len(waiting)
-    return Report(**known, written=time.time(), samples=history.samples(), checkpoints=history.checkpoints())
+    kept = tuple(checkpoint for checkpoint in history.checkpoints() if embed.holds(out, checkpoint.path))
+    return Report(**known, written=time.time(), samples=history.samples(), checkpoints=kept)
+
+
+def _moment(row: MetricRow) -> tuple[object, ...]:
+    """What makes two rows the same measurement."""
+    return row.metric, row.features, row.label, row.images, row.samples
 
 
 def _effective(facts: ReportFacts) -> dict[str, Any]:
@@ -65,7 +75,9 @@ def _effective(facts: ReportFacts) -> dict[str, Any]:
 def _page(out: Path, report: Report, history: History) -> str:
     script = (HERE / "report.js").read_text(encoding="utf-8")
     opening = metrics.headline(report.metrics, report.headline)
-    frames, missing = shown.frames(out, report)
+    opening_key = (opening.any.metric, opening.any.features) if opening else None
+    drawn = charts.measured(report, opening_key)
+    opening_chart = drawn.pop(opening_key, None) if opening_key else None
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -83,12 +95,14 @@ def _page(out: Path, report: Report, history: History) -> str:
         plural=words.plural,
         when=_when,
         shown=_plain,
+        breakable=_breakable,
         meaning=metrics.meaning,
         interval=metrics.interval,
         measured_on=metrics.measured_on,
     )
     return environment.get_template("template.html").render(
         report=report,
+        sections=_sections(report),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -96,12 +110,12 @@ def _page(out: Path, report: Report, history: History) -> str:
         tiles=metrics.companions(report.metrics, opening),
         table=metrics.table(report.metrics),
         effective=_flat({name: value for name, value in report.effective.items() if name not in SHOWN_APART}),
-        commands=report.commands or (f"gankiln run {SPEC} --out {report.name}",),
+        commands=report.commands or _commands(report),
         findings=shown.findings(out, report),
-        frames=frames,
-        missing_frames=missing,
+        film=shown.film(out, report),
         loss_charts=charts.losses(history, report),
-        metric_charts=charts.measured(report),
+        opening_chart=opening_chart,
+        metric_charts=_by_space(drawn),
         statistic_charts=charts.statistics(history, report),
         speed_charts=charts.speed(history, report),
         nearest=shown.nearest_rows(out, report.nearest),
@@ -119,6 +133,37 @@ def _spec(out: Path) -> str:
     return text if len(text) <= LONGEST_SPEC else f"{text[:LONGEST_SPEC]}\n# ... cut here: {len(text):,} characters"
 
 
+def _sections(report: Report) -> list[tuple[str, str]]:
+    """The page's sections by their anchors; those with nothing to say are left out."""
+    return [
+        ("good", "How good"),
+        ("healthy", "Healthy"),
+        ("look", "Samples"),
+        ("curves", "Curves"),
+        *([("metrics", "Metrics")] if report.metrics else []),
+        *([("modes", "Modes")] if report.modes else []),
+        *([("nearest", "Nearest")] if report.nearest else []),
+        ("effective", "In force"),
+        ("attempts", "Attempts"),
+        ("data", "Data"),
+        ("again", "Reproduce"),
+    ]
+
+
+def _by_space(drawn: dict[metrics.Key, charts.Drawn]) -> dict[str, list[charts.Drawn]]:
+    """Metric charts by feature space, the most telling space first."""
+    spaces: dict[str, list[charts.Drawn]] = {}
+    for space in metrics.spaces_of(features for _, features in drawn):
+        spaces[space] = [chart for (_, features), chart in drawn.items() if (features or "") == space]
+    return spaces
+
+
+def _commands(report: Report) -> tuple[str, ...]:
+    """How to get this run again, from its directory's spec.yaml; and how to draw from what it left."""
+    again = f"gankiln run {SPEC} --out {report.name}-again"
+    return (again, *[f"gankiln sample {checkpoint.path}" for checkpoint in report.checkpoints[-1:]])
+
+
 def _flat(values: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
     """Nested values by their dotted paths, in order."""
     pairs: list[tuple[str, Any]] = []
@@ -130,6 +175,11 @@ def _flat(values: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
 def _when(seconds: float | None) -> str:
     """Unix seconds as UTC, to the minute."""
     return words.NO_VALUE if seconds is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
+def _breakable(name: str) -> Markup:
+    """A long name that may be broken after `_` and `.`."""
+    return Markup("<wbr>").join(re.findall(r"[^_.]*[_.]|[^_.]+", name))
 
 
 def _plain(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.report.model import Label, MetricRow
+from jobs.report.model import MetricRow
 from jobs.report.words import count, figure, plural
 
 Better = Literal["lower", "higher", "unknown"]
@@ -39,6 +39,15 @@ PREFERRED_METRICS = ("fid", "fd", "kid", "coverage", "recall", "precision", "den
 PREFERRED_FEATURES = ("inception", "efficientnet_lite0", "random_conv", "pixels")
 UNLEARNED_FEATURES = ("pixels", "random_conv")
 FEW_SAMPLES = 10_000
+UNFIT_BELOW = 0.8
+BIASED = ("fid", "fd")
+"""Metrics that fall as samples get more."""
+TRAINED, UNTRAINED = "", "untrained"
+REAL_VS_REAL = ("real against other real", "sanity")
+"""Labels of the comparison that shows the best value a generator could reach."""
+LABELS = (TRAINED, UNTRAINED, *REAL_VS_REAL, "real against half of its modes", "real against noise")
+"""From what is asked to what is known: the order of the table."""
+MULTIPLE_SHOWN_FROM = 1.1
 
 
 def meaning(metric: str) -> Meaning:
@@ -90,13 +99,13 @@ def headline(rows: Sequence[MetricRow], chosen: Key | None = None) -> Comparison
     return next(iter(measured or comparisons.values()), None)
 
 
-def trust(rows: Sequence[MetricRow], seeds: int = 1) -> tuple[str, ...]:
+def trust(rows: Sequence[MetricRow]) -> tuple[str, ...]:
     """How far the numbers can be trusted, sentence by sentence, from the numbers themselves."""
     comparisons = compare(rows)
     trained = [comparison.now for comparison in comparisons.values() if comparison.now]
     sentences = [*_about_samples(trained), *_about_features(trained)]
     sentences += [sentence for comparison in comparisons.values() if (sentence := _about_sanity(comparison))]
-    if trained and seeds == 1:
+    if trained:
         sentences.append(
             "One seed: another seed of the same spec would give other numbers. Compare variants over several seeds."
         )
@@ -104,14 +113,20 @@ def trust(rows: Sequence[MetricRow], seeds: int = 1) -> tuple[str, ...]:
 
 
 def _comparison(rows: Sequence[MetricRow]) -> Comparison:
-    trained = [row for row in rows if row.label == "trained"]
-    measured = [row for row in trained if row.value is not None]
+    trained = [row for row in rows if row.label == TRAINED]
+    now = _latest(trained)
     return Comparison(
-        now=_latest(trained),
-        untrained=_latest(row for row in rows if row.label == "untrained"),
-        sanity=_latest(row for row in rows if row.label == "sanity"),
-        best=_best(measured, meaning(rows[0].metric).better),
+        now=now,
+        untrained=_latest(row for row in rows if row.label == UNTRAINED),
+        sanity=_closest_count([row for row in rows if row.label in REAL_VS_REAL], now),
+        best=_best([row for row in trained if row.value is not None], meaning(rows[0].metric).better),
     )
+
+
+def _closest_count(rows: Sequence[MetricRow], now: MetricRow | None) -> MetricRow | None:
+    """The row on about as many samples as `now`: metrics compare at equal counts only."""
+    wanted = now.samples or 0 if now else 0
+    return min(rows, key=lambda row: abs((row.samples or 0) - wanted), default=None)
 
 
 def _latest(rows: Iterable[MetricRow]) -> MetricRow | None:
@@ -143,13 +158,16 @@ def _gain(now: float, untrained: float, better: Better) -> str:
         return "worse than the untrained generator"
     if better == "higher":
         return f"up from {figure(untrained)} untrained"
+    if now <= 0:
+        return f"down from {figure(untrained)} untrained"
+    times = untrained / now
     return (
-        f"{figure(untrained / now, 2)}× lower than untrained" if now > 0 else f"down from {figure(untrained)} untrained"
+        f"{figure(times, 2)}× lower than untrained" if times >= MULTIPLE_SHOWN_FROM else "hardly lower than untrained"
     )
 
 
 def _about_samples(rows: Sequence[MetricRow]) -> list[str]:
-    fewest = min((row.samples for row in rows if row.samples and row.metric in ("fid", "fd")), default=None)
+    fewest = min((row.samples for row in rows if row.samples and row.metric in BIASED), default=None)
     if fewest is None or fewest >= FEW_SAMPLES:
         return []
     return [
@@ -171,20 +189,27 @@ def _about_features(rows: Sequence[MetricRow]) -> list[str]:
 
 
 def _about_sanity(comparison: Comparison) -> str | None:
-    row, now = comparison.sanity, comparison.now
-    if row is None or row.value is None:
+    floor, now = comparison.sanity, comparison.now
+    if floor is None or floor.value is None:
         return None
-    if row.metric in ("recall", "precision", "coverage") and row.value < 0.8:
+    name = f"{meaning(floor.metric).title} in {floor.features}"
+    if floor.metric in ("recall", "precision", "coverage") and floor.value < UNFIT_BELOW:
+        return f"{name} is unfit here: even real images against other real images reach only {figure(floor.value)}."
+    if floor.metric in BIASED and now and now.samples and floor.samples and floor.samples < now.samples:
         return (
-            f"{meaning(row.metric).title} in {row.features} is unfit here: real images against real images reach only "
-            f"{figure(row.value)}."
+            f"{name} of real against real images was measured on {count(floor.samples)} images, the samples on "
+            f"{count(now.samples)}: with as many, it would be lower."
         )
-    if meaning(row.metric).better == "lower" and now and now.value is not None and now.value < row.value:
-        return (
-            f"{meaning(row.metric).title} in {row.features} is below that of real images against real images "
-            f"({figure(row.value)}): look for copies of the training images."
-        )
+    if _below(now, floor):
+        return f"{name} is below that of real against real images: look for copies of the training images."
     return None
+
+
+def _below(now: MetricRow | None, floor: MetricRow) -> bool:
+    """Whether a distance is lower than between real images by more than its interval."""
+    if now is None or now.value is None or floor.value is None or meaning(now.metric).better != "lower":
+        return False
+    return (now.value if now.interval_high is None else now.interval_high) < floor.value
 
 
 def measured_on(row: MetricRow) -> str:
@@ -200,11 +225,11 @@ def measured_on(row: MetricRow) -> str:
     return ", ".join(parts)
 
 
-def interval(row: MetricRow) -> str:
+def interval(row: MetricRow, to: str = " to ") -> str:
     """38.1 to 44.9; empty where there is none."""
     if row.interval_low is None or row.interval_high is None:
         return ""
-    return f"{figure(row.interval_low)} to {figure(row.interval_high)}"
+    return f"{figure(row.interval_low)}{to}{figure(row.interval_high)}"
 
 
 def companions(rows: Sequence[MetricRow], opening: Comparison | None) -> list[Comparison]:
@@ -216,11 +241,20 @@ def companions(rows: Sequence[MetricRow], opening: Comparison | None) -> list[Co
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """What was measured, on how many samples, and its value in every feature space."""
+
+    label: str
+    samples: int
+    rows: tuple[MetricRow | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """One metric of the table: a line for the trained generator, the untrained one, and each sanity check."""
 
     meaning: Meaning
-    lines: tuple[tuple[str, tuple[MetricRow | None, ...]], ...]
+    lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,18 +267,26 @@ class Table:
 
 def table(rows: Sequence[MetricRow]) -> Table:
     """The latest value of every metric, feature space and label."""
-    spaces = tuple(
-        sorted({row.features or "" for row in rows}, key=lambda space: (_place(space, PREFERRED_FEATURES), space))
-    )
+    spaces = spaces_of(row.features for row in rows)
     names = sorted({row.metric for row in rows}, key=lambda metric: (_place(metric, PREFERRED_METRICS), metric))
     return Table(spaces, tuple(_group([row for row in rows if row.metric == name], spaces) for name in names))
 
 
+def spaces_of(features: Iterable[str | None]) -> tuple[str, ...]:
+    """Feature spaces, each once, the most telling first."""
+    return tuple(
+        sorted({space or "" for space in features}, key=lambda space: (_place(space, PREFERRED_FEATURES), space))
+    )
+
+
 def _group(rows: Sequence[MetricRow], spaces: Sequence[str]) -> Group:
-    latest = {(row.label, row.features or ""): row for row in sorted(rows, key=lambda row: row.images or 0)}
-    labels = sorted({row.label for row in rows}, key=lambda label: _place(label, tuple(LABELS)))
-    lines = tuple((LABELS[label], tuple(latest.get((label, space)) for space in spaces)) for label in labels)
-    return Group(meaning(rows[0].metric), lines)
+    latest = {(_line(row), row.features or ""): row for row in sorted(rows, key=lambda row: row.images or 0)}
+    lines = sorted({line for line, _ in latest}, key=lambda line: (_place(line[0], LABELS), line[0], -line[1]))
+    return Group(
+        meaning(rows[0].metric),
+        tuple(Line(*line, tuple(latest.get((line, space)) for space in spaces)) for line in lines),
+    )
 
 
-LABELS: dict[Label, str] = {"trained": "trained", "untrained": "untrained", "sanity": "real vs real"}
+def _line(row: MetricRow) -> tuple[str, int]:
+    return row.label, row.samples or 0

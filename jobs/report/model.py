@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Outcome = Literal["running", "finished", "interrupted", "diverged", "failed", "cancelled"]
 Level = Literal["healthy", "warning", "failure"]
-Label = Literal["trained", "untrained", "sanity"]
 
 
 class Model(BaseModel):
@@ -39,8 +38,8 @@ class MetricRow(Model):
     interval_kind: str | None = Field(None, description="What the interval is: bootstrap 95 %, subsets, ...")
     resize: str | None = None
     seed: int | None = None
-    label: Label = Field(
-        "trained", description="untrained: the generator before its first step; sanity: real images against real images"
+    label: str = Field(
+        "", description="What was measured, if not the trained generator: untrained, or a comparison of known answer"
     )
     note: str | None = None
 
@@ -53,7 +52,7 @@ class MetricRow(Model):
         if lost:
             said = "; ".join(f"{name} was {value}" for name, value in lost.items())
             finite["note"] = f"{finite['note']}; {said}" if finite.get("note") else said
-        return {**finite, "label": finite.get("label") or "trained"}
+        return finite
 
 
 class Verdict(Model):
@@ -83,7 +82,7 @@ class Precision(Model):
     """The precision a run chose, and why."""
 
     value: str
-    reason: str | None = None
+    why: str | None = None
 
 
 class SkippedImage(Model):
@@ -112,7 +111,11 @@ class Modes(Model):
     covered: int = Field(ge=0)
     total: int = Field(ge=1)
     samples: int | None = None
-    unmatched: int | None = Field(None, ge=0, description="Samples that are no mode at all")
+    covered_expected: float | None = Field(None, description="What as many images of the data itself would cover")
+    precision: float | None = Field(None, description="Share of samples that show any mode of the data")
+    dropped: float | None = Field(None, description="Share of samples that show a mode left out of the data")
+    kl: float | None = Field(None, description="KL(samples ‖ data) over the modes, in nats")
+    reverse_kl: float | None = Field(None, description="KL(data ‖ samples), smoothed, in nats")
     counts: tuple[int, ...] | None = Field(None, description="Samples in each mode, in the data set's order")
     axes: tuple[int, ...] | None = Field(None, description="Shape of `counts`: (8, 8, 9) for shape, hue, position")
 
@@ -125,12 +128,10 @@ class NearestRow(Model):
 
 
 class Nearest(Model):
-    """A sheet of tiles in the run directory: each row a sample, then its nearest training images."""
+    """A sheet of images in the run directory: each row a sample, then its nearest training images."""
 
     path: str
     features: str
-    tile: int = Field(ge=1, description="Side of a tile in pixels")
-    gap: int = Field(0, ge=0, description="Pixels between two tiles")
     rows: tuple[NearestRow, ...]
     typical_distance: float | None = Field(None, description="Median distance of a real image to its nearest other one")
     note: str | None = None
@@ -237,24 +238,42 @@ class Report(ReportFacts):
 
 
 def without_non_finite(values: Any) -> tuple[Any, dict[str, str]]:
-    """A copy of nested `values` (dataclasses as mappings) with NaN and infinities as None; their paths and names."""
+    """A plain copy of nested `values` with NaN and infinities as None, and what those were by their paths."""
     lost: dict[str, str] = {}
 
-    def clean(value: Any, path: str) -> Any:
+    def finite(value: Any, path: str) -> Any:
+        value = _plain(value)
         match value:
             case float() if not math.isfinite(value):
                 lost[path] = str(float(value))
                 return None
-            case Mapping():
-                return {key: clean(inner, f"{path}.{key}" if path else str(key)) for key, inner in value.items()}
-            case list() | tuple():
-                return [clean(inner, f"{path}[{index}]") for index, inner in enumerate(value)]
-            case _ if is_dataclass(value) and not isinstance(value, type):
-                return clean(asdict(value), path)
+            case dict():
+                return {key: finite(inner, f"{path}.{key}" if path else str(key)) for key, inner in value.items()}
+            case list():
+                return [finite(inner, f"{path}[{index}]") for index, inner in enumerate(value)]
             case _:
                 return value
 
-    return clean(values, ""), lost
+    return finite(values, ""), lost
+
+
+def _plain(value: Any) -> Any:
+    """The JSON-like value of dataclasses, named tuples, numpy and torch scalars, paths; one level deep."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
+        return value.item()
+    match value:
+        case tuple() if hasattr(value, "_asdict"):
+            return value._asdict()
+        case Mapping():
+            return dict(value)
+        case tuple() | set() | frozenset():
+            return list(value)
+        case None | bool() | int() | float() | str() | list() | BaseModel():
+            return value
+        case _:
+            return str(value)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -5,12 +5,16 @@ written whole or not at all. Small images are enlarged by an integer with neares
 """
 
 import io
+import json
+import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from jobs.report.model import write_atomically
 
@@ -18,6 +22,7 @@ Images = npt.NDArray[np.uint8]
 
 VISIBLE_SIDE = 64
 """Images smaller than this are enlarged until they are at least this large."""
+TILING = "gankiln:tiling"
 CHECKER_LIGHT, CHECKER_DARK = 204, 153
 
 
@@ -26,25 +31,77 @@ def from_signed(image_NCHW: npt.NDArray[np.floating]) -> Images:
     return (image_NCHW * 127.5 + 128).clip(0, 255).astype(np.uint8)
 
 
-def grid(image_NCHW: Images, columns: int | None = None, *, gap: int = 2, scale: int | None = None) -> Image.Image:
-    """`image_NCHW` in rows of `columns` (default: as square as can be), with `gap` transparent pixels between them.
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Where the images of a grid lie, in pixels; travels in the PNG file as a text chunk."""
 
-    `scale` enlarges by an integer; by default until an image is at least 64 pixels wide.
+    count: int
+    columns: int
+    width: int
+    height: int
+    gap: int
+
+    def box(self, index: int) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom of image `index`."""
+        row, column = divmod(index, self.columns)
+        left, top = column * (self.width + self.gap), row * (self.height + self.gap)
+        return left, top, left + self.width, top + self.height
+
+    def write(self, picture: Image.Image) -> None:
+        """Puts this tiling into the file that `picture` will be written to."""
+        picture.info[TILING] = json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, picture: Image.Image) -> "Tiling | None":
+        """The tiling that `picture` carries, if it does and if it fits."""
+        try:
+            tiling = cls(**{name: int(value) for name, value in json.loads(picture.info[TILING]).items()})
+            last = tiling.box(tiling.count - 1)
+        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
+            return None
+        inside = min(last) >= 0 and last[2] <= picture.width and last[3] <= picture.height
+        return tiling if inside and tiling.count > 0 and tiling.width > 0 and tiling.height > 0 else None
+
+
+def grid(
+    image_NCHW: Images, columns: int | None = None, *, gap: int | None = None, scale: int | None = None
+) -> Image.Image:
+    """`image_NCHW` in rows of `columns` (default: as square as can be), transparent between them.
+
+    `gap` is in pixels of the images (default: a 24th of their width); `scale` enlarges everything by an integer, by
+    default until an image is at least 64 pixels wide.
     """
     tile_NHWC = _visible(_checked(image_NCHW))
     count, height, width, channels = tile_NHWC.shape
-    columns = columns or int(np.ceil(np.sqrt(count)))
-    rows = -(-count // columns)
-    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, channels + 1), np.uint8)
-    for index, tile in enumerate(tile_NHWC):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[top : top + height, left : left + width, :channels] = tile
-        sheet[top : top + height, left : left + width, channels] = 255
-    picture = Image.fromarray(sheet, "LA" if channels == 1 else "RGBA")
-    return enlarge(picture, scale or default_scale(width))
+    scale = scale or default_scale(width)
+    gap = max(1, width // 24) if gap is None else gap
+    tiling = Tiling(count, columns or math.ceil(math.sqrt(count)), width, height, gap)
+    boxes = [tiling.box(index) for index in range(count)]
+    sheet = np.zeros((max(box[3] for box in boxes), max(box[2] for box in boxes), channels + 1), np.uint8)
+    for (left, top, right, bottom), tile in zip(boxes, tile_NHWC, strict=True):
+        sheet[top:bottom, left:right, :channels] = tile
+        sheet[top:bottom, left:right, channels] = 255
+    picture = enlarge(Image.fromarray(sheet, "LA" if channels == 1 else "RGBA"), scale)
+    Tiling(count, tiling.columns, width * scale, height * scale, gap * scale).write(picture)
+    return picture
 
 
-def neighbour_sheet(sample_NCHW: Images, neighbour_NKCHW: Images, *, gap: int = 2) -> Image.Image:
+def through_time(grids: Sequence[Image.Image], most: int) -> Image.Image | None:
+    """The first `most` images of every grid, one row an image, one column a grid; None if the grids do not match."""
+    tilings = {Tiling.of(picture) for picture in grids}
+    tiling = next(iter(tilings), None)
+    if len(tilings) != 1 or tiling is None:
+        return None
+    rows = min(most, tiling.count)
+    across, down = tiling.width + tiling.gap, tiling.height + tiling.gap
+    sheet = Image.new(grids[0].mode, (across * len(grids) - tiling.gap, down * rows - tiling.gap))
+    for column, picture in enumerate(grids):
+        for row in range(rows):
+            sheet.paste(picture.crop(tiling.box(row)), (column * across, row * down))
+    return sheet
+
+
+def neighbour_sheet(sample_NCHW: Images, neighbour_NKCHW: Images, *, gap: int | None = None) -> Image.Image:
     """One row a sample: the sample, then its K nearest training images. Not enlarged: the page does that."""
     rows = np.concatenate([sample_NCHW[:, None], neighbour_NKCHW], axis=1)
     count, per_row = rows.shape[:2]
@@ -82,19 +139,22 @@ def reduce(picture: Image.Image) -> tuple[Image.Image, int]:
     return picture, 1
 
 
-def tiles(sheet: Image.Image, tile: int, gap: int) -> list[list[Image.Image]]:
-    """The tiles of a sheet that `grid` made with square images of side `tile`, row by row."""
-    step = tile + gap
-    return [
-        [sheet.crop((left, top, left + tile, top + tile)) for left in range(0, sheet.width - tile + 1, step)]
-        for top in range(0, sheet.height - tile + 1, step)
-    ]
+def tiles(sheet: Image.Image) -> list[list[Image.Image]]:
+    """The images of a sheet that `grid` made, row by row; none if it carries no tiling."""
+    tiling = Tiling.of(sheet)
+    if tiling is None:
+        return []
+    each = [sheet.crop(tiling.box(index)) for index in range(tiling.count)]
+    return [each[start : start + tiling.columns] for start in range(0, tiling.count, tiling.columns)]
 
 
 def png_bytes(picture: Image.Image) -> bytes:
     """`picture` as an optimised PNG file."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    texts = PngInfo()
+    if TILING in picture.info:
+        texts.add_text(TILING, picture.info[TILING])
+    picture.save(buffer, "PNG", optimize=True, pnginfo=texts)
     return buffer.getvalue()
 
 

@@ -1,14 +1,21 @@
 """What a report shows from the run directory: sample grids, findings with their evidence, nearest training images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
 from jobs.report import embed, pictures, words
 from jobs.report.embed import Embedded, UnshowableError
-from jobs.report.model import Level, Nearest, Report, Verdict
+from jobs.report.model import Level, Nearest, NearestRow, Report, Verdict
 
 SEVERITY: dict[Level, int] = {"failure": 0, "warning": 1, "healthy": 2}
+NEAREST = "nearest.png"
+STRIP_COLUMNS, STRIP_ROWS = 9, 3
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -18,6 +25,16 @@ class Frame:
 
     images: int
     picture: Embedded
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """The sample grids over time, some samples of all of them side by side, and what could not be shown."""
+
+    frames: tuple[Frame, ...] = ()
+    strip: Embedded | None = None
+    strip_images: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +100,29 @@ def picture(out: Path, path: str, caption: str) -> Shown:
         return Shown(caption, problem=str(problem))
 
 
-def frames(out: Path, report: Report) -> tuple[list[Frame], list[str]]:
-    """At most 24 sample grids, evenly over time, and what could not be shown."""
+def film(out: Path, report: Report) -> Film:
+    """At most 24 sample grids, evenly over time."""
     chosen = embed.spread(report.samples, embed.MOST_FRAMES)
-    shown, missing = [], []
+    grids: list[tuple[int, Image.Image]] = []
+    problems = []
     for sample in chosen:
         try:
-            picture = embed.open_picture(out, sample.path)
-            shown.append(Frame(sample.images, embed.embed(picture, embed.FRAMES_BUDGET_BYTES // len(chosen))))
+            grids.append((sample.images, embed.open_picture(out, sample.path)))
         except UnshowableError as problem:
-            missing.append(str(problem))
-    return shown, missing
+            problems.append(str(problem))
+    if not grids:
+        return Film(problems=tuple(problems))
+    each_bytes = embed.FRAMES_BUDGET_BYTES // len(chosen)
+    frames = [Frame(images, embed.embed(grid, each_bytes)) for images, grid in grids[:-1]]
+    frames.append(Frame(grids[-1][0], embed.embed(grids[-1][1])))
+    columns = embed.spread(grids, STRIP_COLUMNS)
+    strip = pictures.through_time([grid for _, grid in columns], STRIP_ROWS) if len(columns) > 1 else None
+    return Film(
+        tuple(frames),
+        embed.embed(strip) if strip else None,
+        tuple(images for images, _ in columns),
+        tuple(problems),
+    )
 
 
 def nearest_rows(out: Path, nearest: Nearest | None) -> list[NeighbourRow]:
@@ -103,7 +132,7 @@ def nearest_rows(out: Path, nearest: Nearest | None) -> list[NeighbourRow]:
         sheet = embed.open_picture(out, nearest.path)
     except UnshowableError:
         return []
-    rows = pictures.tiles(sheet, nearest.tile, nearest.gap)
+    rows = pictures.tiles(sheet)
     return [
         NeighbourRow(
             embed.embed(tiles[0]).uri,
@@ -116,3 +145,22 @@ def nearest_rows(out: Path, nearest: Nearest | None) -> list[NeighbourRow]:
         )
         for tiles, row in zip(rows, nearest.rows, strict=False)
     ]
+
+
+def write_nearest(
+    out: Path,
+    sample_NCHW: pictures.Images,
+    neighbour_NKCHW: pictures.Images,
+    distance_NK: npt.NDArray[np.floating],
+    *,
+    features: str,
+    names_NK: Sequence[Sequence[object]] = (),
+    typical_distance: float | None = None,
+) -> Nearest:
+    """Writes the samples beside their K nearest training images as `nearest.png`; returns what the report needs."""
+    pictures.write_png(out / NEAREST, pictures.neighbour_sheet(sample_NCHW, neighbour_NKCHW))
+    names = [tuple(str(name) for name in row) for row in names_NK] or [()] * len(distance_NK)
+    rows = [
+        NearestRow(distances=tuple(row), neighbours=of) for row, of in zip(distance_NK.tolist(), names, strict=True)
+    ]
+    return Nearest(path=NEAREST, features=features, rows=tuple(rows), typical_distance=typical_distance)

@@ -1,7 +1,13 @@
 """Numbers, durations and sizes as a person reads them."""
 
+import math
+from collections.abc import Sequence
+
 SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+MINUS = "−"
 THIN_SPACE = "\u2009"
+UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+ACRONYMS = {"ema": "EMA", "r1": "R1", "g": "G", "d": "D", "kid": "KID", "fd": "FD", "lr": "LR", "kl": "KL"}
 NO_VALUE = "–"
 
 
@@ -9,15 +15,14 @@ def figure(value: float | None, digits: int = 3) -> str:
     """`value` with `digits` significant digits: 41.3, 12,400, 0.0021, 3.1×10⁻⁷."""
     if value is None:
         return NO_VALUE
+    if value < 0:
+        return f"{MINUS}{figure(-value, digits)}"
     if value == 0:
         return "0"
-    size = abs(value)
-    if size >= 1e9 or size < 1e-4:
+    if value >= 1e9 or value < 1e-4:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         return f"{_trimmed(mantissa)}×10{str(int(exponent)).translate(SUPERSCRIPTS)}"
-    if size >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    return f"{value:#.{digits}g}".rstrip(".")
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else _trimmed(f"{value:#.{digits}g}")
 
 
 def count(value: float | None) -> str:
@@ -25,12 +30,26 @@ def count(value: float | None) -> str:
     return NO_VALUE if value is None else f"{value:,.0f}"
 
 
-def short_count(value: float) -> str:
-    """A number short enough for an axis: 0, 250, 12k, 1.5M, 0.05."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{_trimmed(f'{value / size:.2f}')}{letter}"
-    return f"{value:.4g}"
+def axis_labels(ticks: Sequence[float]) -> list[str]:
+    """The labels of an axis: one unit, and just as many decimals as tell neighbours apart: 0, 50k, 100k."""
+    largest = max((abs(tick) for tick in ticks), default=0.0)
+    factor, letter = next(((size, letter) for size, letter in UNITS if largest >= size), (1.0, ""))
+    scaled = [tick / factor for tick in ticks]
+    for decimals in range(10):
+        labels = [f"{tick:.{decimals}f}" for tick in scaled]
+        if all(
+            math.isclose(float(label), tick, abs_tol=largest * 1e-6) for label, tick in zip(labels, scaled, strict=True)
+        ):
+            break
+    else:
+        labels = [f"{tick:.3g}" for tick in scaled]
+    return [label.replace("-", MINUS) + (letter if float(label) else "") for label in labels]
+
+
+def log_label(tick: float) -> str:
+    """The label of one tick of a logarithmic axis: 0.01, 1, 500, 20k."""
+    factor, letter = next(((size, letter) for size, letter in UNITS if tick >= size), (1.0, ""))
+    return f"{tick / factor:g}{letter}" if tick >= 1e-4 else figure(tick, 1)
 
 
 def percent(share: float | None) -> str:
@@ -70,9 +89,10 @@ def size(size_bytes: float | None) -> str:
 
 
 def title(name: str) -> str:
-    """A field's name as a heading: path_length -> Path length."""
-    spaced = name.replace("_", " ").strip()
-    return spaced[:1].upper() + spaced[1:]
+    """A field's name as a heading: path_length -> Path length, ema_beta -> EMA beta."""
+    words = [ACRONYMS.get(word, word) for word in name.replace("_", " ").replace(".", " ").split()]
+    heading = " ".join(words)
+    return heading[:1].upper() + heading[1:]
 
 
 def plural(number: int, noun: str) -> str:
