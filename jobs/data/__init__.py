@@ -7,7 +7,7 @@ for batch in batches(dataset, batch=32, seed=0, images=0, mirror=section.mirror)
 from jobs.data.dataset import ImageDataset, Skipped
 from jobs.data.load import Progress, open_dataset
 from jobs.data.make import make_zip
-from jobs.data.modegrid import ModeCoverage, assign_modes, mode_coverage
+from jobs.data.modegrid import ModeCoverage, assign_modes, coverage_of, mode_coverage
 from jobs.data.roots import Roots
 from jobs.data.stream import ImageBatch, batches
 
@@ -20,6 +20,7 @@ __all__ = [
     "Skipped",
     "assign_modes",
     "batches",
+    "coverage_of",
     "make_zip",
     "mode_coverage",
     "open_dataset",

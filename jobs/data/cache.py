@@ -111,13 +111,9 @@ def open_or_build(cache: Path, key: str, build: Callable[[Path], None]) -> Entry
                 return entry
             if alone:
                 _sweep(cache, key)
-            _build(cache, key, build)
+            return _build(cache, key, build)
     except OSError as error:
         raise _explained(error, cache) from error
-    entry = _read(cache / key)
-    if entry is None:
-        raise DataError(f"data: the cache in {str(cache)!r} does not give back what was written to it")
-    return entry
 
 
 def _read(directory: Path) -> Entry | None:
@@ -138,32 +134,37 @@ def _read(directory: Path) -> Entry | None:
     return Entry(images, labels, modes, names, skipped) if whole else None
 
 
-def _build(cache: Path, key: str, build: Callable[[Path], None]) -> None:
+def _build(cache: Path, key: str, build: Callable[[Path], None]) -> Entry:
     aside = Path(tempfile.mkdtemp(prefix=f"{key}.aside-", dir=cache))
     try:
         build(aside)
         _sync_directory(aside)
+        entry = _read(aside)  # mapped before it is renamed: valid whatever others do to the name
+        if entry is None:
+            raise DataError(f"data: the cache in {str(cache)!r} does not give back what was written to it")
         _put_in_place(aside, cache / key)
         _sync_directory(cache)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    return entry
 
 
 def _put_in_place(aside: Path, entry: Path) -> None:
-    """Rename; whatever stands there (damaged, or the same from another builder) steps aside first."""
+    """Rename; a damaged entry steps aside first, a whole one (of another builder without locks) stays."""
     for _ in range(10):
         try:
             aside.replace(entry)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
+            if _read(entry) is not None:
+                return
             grave = Path(tempfile.mkdtemp(prefix=f"{entry.name}.aside-", dir=entry.parent))
             with suppress(FileNotFoundError):
                 entry.rename(grave / "old")  # open maps of it stay valid
             shutil.rmtree(grave, ignore_errors=True)
         else:
             return
-    raise DataError(f"data: another process keeps replacing the cache entry {entry.name[:12]}")
 
 
 def _sweep(cache: Path, key: str) -> None:

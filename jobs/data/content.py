@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from jobs.errors import DataError
@@ -92,4 +93,5 @@ def _remember(path: Path, digest: str) -> None:
         aside.write_text(digest)
         aside.replace(path)
     except OSError:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()

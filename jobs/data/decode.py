@@ -22,7 +22,7 @@ Channels = Literal["grey", "rgb", "rgba"]
 Fit = Literal["crop", "pad", "stretch"]
 Box = tuple[float, float, float, float]
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Closed, because some of Pillow's other readers start programs (EPS) or are seldom tested against bad files."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 MAX_PIXELS = 1 << 26
