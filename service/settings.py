@@ -17,6 +17,7 @@ from pydantic import ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobs.errors import SpecError
+from service.queue.model import Budgets, QueueSettings
 
 PREFIX = "GANKILN_"
 SECRET_NAME = re.compile(r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|ACCESS_KEY|API_KEY|PRIVATE_KEY)", re.IGNORECASE)
@@ -41,15 +42,16 @@ class Settings(BaseSettings):
 
     store: str = Field("", description="Directory, or s3://bucket/prefix; the option --store stands above it")
     worker: str = Field("", description="Name of this worker in logs and claims; default: the name of the host")
+    node: str = Field("", description="Name of the machine, to avoid it after a device error; default: of the host")
     home: Path = Field(
         default_factory=_default_home, description="Local directory for running jobs, the cache and the spool"
     )
 
     heartbeat_seconds: Seconds = Field(15.0, description="Between two heartbeats of a running job")
-    ttl_seconds: Seconds = Field(90.0, description="A heartbeat unchanged this long means a lost worker")
-    poll_seconds: Seconds = Field(10.0, description="Between two looks at the queue, first")
-    poll_max_seconds: Seconds = Field(30.0, description="Between two looks at the queue, after long idleness")
-    sweep_seconds: Seconds = Field(300.0, description="Between two repairs of the queue's indices")
+    ttl_seconds: Seconds = Field(90.0, description="A heartbeat seen unchanged this long means a lost worker")
+    poll_seconds: Seconds | None = Field(
+        None, description="Mean time between two looks at the queue; default: 30 on a bucket, 2 in a directory"
+    )
     grace_seconds: Seconds = Field(
         120.0, description="For a last checkpoint after a stop was asked, then the job is killed"
     )
@@ -66,6 +68,11 @@ class Settings(BaseSettings):
     max_lost: int = Field(5, ge=1, description="Attempts whose worker may vanish")
     backoff_seconds: Seconds = Field(30.0, description="Upper bound of the first wait before a retry, then doubled")
     backoff_max_seconds: Seconds = Field(1800.0, description="Upper bound of every wait before a retry")
+    avoid_node_seconds: float = Field(
+        900.0, ge=0, description="How long a job waits for another machine than the one whose device failed it"
+    )
+    retain_attempts_days: float = Field(30.0, gt=0, description="Checkpoints and logs of a finished job are kept")
+    retain_jobs_days: float = Field(365.0, gt=0, description="The record of a finished job is kept; results stay")
 
     quarantine_failures: int = Field(3, ge=1, description="Fast failures in a row, then this worker stops claiming")
     quarantine_fast_seconds: Seconds = Field(60.0, description="An attempt that fails within this is a fast failure")
@@ -96,9 +103,35 @@ class Settings(BaseSettings):
     def _split_paths(cls, value: object) -> object:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
+    def queue_settings(self, *, polls_are_free: bool) -> QueueSettings:
+        """The intervals of the protocol; on a directory nobody pays for a request."""
+        return QueueSettings(
+            ttl_seconds=self.ttl_seconds,
+            suspect_seconds=self.ttl_seconds / 2,
+            heartbeat_seconds=self.heartbeat_seconds,
+            poll_seconds=self.poll_seconds or (2.0 if polls_are_free else 30.0),
+            backoff_base_seconds=self.backoff_seconds,
+            backoff_cap_seconds=self.backoff_max_seconds,
+            avoid_node_seconds=self.avoid_node_seconds,
+            spec_bytes=self.spec_bytes,
+            retain_attempts_days=self.retain_attempts_days,
+            retain_jobs_days=self.retain_jobs_days,
+        )
+
+    @property
+    def budgets(self) -> Budgets:
+        """How often a job may end without an end."""
+        return Budgets(max_failures=self.max_failures, max_interruptions=self.max_interruptions, max_lost=self.max_lost)
+
     @property
     def cache_dir(self) -> Path:
+        """Decoded data and features."""
         return self.home / "cache"
+
+    @property
+    def inputs_dir(self) -> Path:
+        """What was fetched for jobs; bounded by cache_bytes."""
+        return self.home / "inputs"
 
     @property
     def runs_dir(self) -> Path:
@@ -107,6 +140,10 @@ class Settings(BaseSettings):
     @property
     def worker_name(self) -> str:
         return self.worker or socket.gethostname()
+
+    @property
+    def node_name(self) -> str:
+        return self.node or socket.gethostname()
 
 
 def load(**overrides: Any) -> Settings:

@@ -475,13 +475,16 @@ def _own_words(tail: tuple[str, ...]) -> str:
     return "\n".join(lines).strip() or "It ended without a word."
 
 
-def job_command(spec: Path, run_dir: Path, data_roots: Sequence[Path], *, devices: int) -> list[str]:
+def job_command(
+    spec: Path, run_dir: Path, *, relative_to: Path, data_roots: Sequence[Path], cache_dir: Path, devices: int
+) -> list[str]:
     """The command line of a job: `gankiln run`, under torchrun when the spec asks for several GPUs."""
     launcher = ["-m", "service"]
     if devices > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}", *launcher]
+    options = ["--out", str(run_dir), "--relative-to", str(relative_to), "--cache-dir", str(cache_dir)]
     roots = [part for root in data_roots for part in ("--data-root", str(root))]
-    return [sys.executable, *launcher, "run", str(spec), "--out", str(run_dir), *roots]
+    return [sys.executable, *launcher, "run", str(spec), *options, *roots]
 
 
 def _number(value: object) -> float:

@@ -76,6 +76,6 @@ def test_every_setting_is_documented():
 def test_every_duration_and_size_names_its_unit():
     for name, field in Settings.model_fields.items():
         if field.annotation is float:
-            assert name.endswith("_seconds"), name
+            assert name.endswith(("_seconds", "_days")), name
         if "ByteSize" in str(field.annotation):
             assert name.endswith("_bytes"), name

@@ -46,6 +46,8 @@ class Lease:
         self._started_seconds = clock.monotonic()
         self._contact_seconds = self._started_seconds
         self._ended: JobState | None = None
+        self.is_take_over = head.entry.kind == "take_over"
+        """Whether it was taken from a lost worker."""
         self.epoch = head.state.epoch
         """The fencing token: the log index of the claim."""
 
@@ -193,7 +195,7 @@ class Lease:
     def _catch_up(self) -> None:
         """Apply what others appended. Raises Fenced when that ended this attempt."""
         while following := self._log.next(self._head):
-            if following.entry.nonce == self._nonce:
+            if self._is_mine(following):
                 self._ended = following.state  # our own end: its answer was lost earlier
                 return
             if following.state.epoch != self.epoch or following.state.status != "claimed":
@@ -203,6 +205,10 @@ class Lease:
                     hint="this attempt's files stay under its own prefix and do no harm",
                 )
             self._head = following
+
+    def _is_mine(self, head: Head) -> bool:
+        """Whether this lease wrote the entry: each lease signs with its own nonce."""
+        return head.entry.nonce == self._nonce
 
     def _settle(self, ended: JobState) -> None:
         """The end stands already; if the store fails now, anybody who meets the old hint does this."""

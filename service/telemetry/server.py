@@ -24,6 +24,7 @@ class TelemetryServer:
         *,
         healthy: Check,
         ready: Check,
+        before_metrics: Callable[[], None] = lambda: None,
         extra: dict[str, Callable[[], Any]] | None = None,
     ) -> None:
         pages = {"/healthz": healthy, "/readyz": ready}
@@ -35,6 +36,7 @@ class TelemetryServer:
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
                 if path == "/metrics":
+                    before_metrics()
                     body, content_type = recorder.render(self.headers.get("Accept", ""))
                     self._answer(HTTPStatus.OK, body, content_type)
                 elif path in pages:
