@@ -6,11 +6,12 @@ with browser.page(path.as_uri(), width=390, height=844) as page:
 """
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
-import subprocess
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 ANSWER_SECONDS = 60.0
+FAREWELL_SECONDS = 10.0
 READ_END, WRITE_END = 3, 4
 """The file descriptors that Chromium reads commands from and writes answers to."""
 
@@ -59,8 +61,8 @@ class Browser:
 
     def __init__(self) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-        their_in, self._out = os.pipe()
-        self._in, their_out = os.pipe()
+        their_in, self._out = _pipe()
+        self._in, their_out = _pipe()
         self._process = _start([find(), *FLAGS, f"--user-data-dir={self._profile.name}"], their_in, their_out)
         os.close(their_in)
         os.close(their_out)
@@ -91,11 +93,12 @@ class Browser:
     def close(self) -> None:
         """Ends the process and removes its profile."""
         os.close(self._out)  # Chromium ends when its pipe does
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        deadline = time.monotonic() + FAREWELL_SECONDS
+        while not (ended := os.waitpid(self._process, os.WNOHANG)[0]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if not ended:
+            os.kill(self._process, signal.SIGKILL)
+            os.waitpid(self._process, 0)
         os.close(self._in)
         self._profile.cleanup()
 
@@ -191,10 +194,20 @@ def page(
         yield opened
 
 
-def _start(command: list[str], read_from: int, write_to: int) -> "subprocess.Popen[bytes]":
-    """Starts `command` with its file descriptors 3 and 4 on the two pipes."""
-    shell = ["sh", "-c", f'exec "$@" {READ_END}<&{read_from} {WRITE_END}>&{write_to}', "sh", *command]
-    return subprocess.Popen(shell, pass_fds=(read_from, write_to), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _pipe() -> tuple[int, int]:
+    """A pipe whose ends are none of the descriptors that Chromium's commands and answers go through."""
+    ends = os.pipe()
+    moved = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, WRITE_END + 1) for end in ends)
+    for end in ends:
+        os.close(end)
+    return moved[0], moved[1]
+
+
+def _start(command: list[str], read_from: int, write_to: int) -> int:
+    """Starts `command`, silent, with its descriptors 3 and 4 on the two pipes; returns its process id."""
+    silent = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)]
+    pipes = [(os.POSIX_SPAWN_DUP2, read_from, READ_END), (os.POSIX_SPAWN_DUP2, write_to, WRITE_END)]
+    return os.posix_spawn(command[0], command, os.environ, file_actions=[*silent, *pipes])
 
 
 def _problem(event: dict[str, Any]) -> str | None:

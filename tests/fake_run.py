@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ SIZE = 32
 EVALUATED = tuple(range(0, IMAGES + 1, 20_000))
 
 
+@cache
 def shape(seed: int, size: int = SIZE) -> np.ndarray:
     """One coloured shape on a dark ground, [3, size, size]."""
     draws = np.random.default_rng(seed)
@@ -37,6 +39,7 @@ def shape(seed: int, size: int = SIZE) -> np.ndarray:
     return np.asarray(canvas.resize((size, size), Image.Resampling.BOX)).transpose(2, 0, 1)
 
 
+@cache
 def emerging(seed: int, share: float) -> np.ndarray:
     """The shape of `seed` after `share` of training: noise that turns into it."""
     draws = np.random.default_rng(seed + 10_000)

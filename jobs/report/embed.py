@@ -2,12 +2,13 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from jobs.report import pictures
 
@@ -40,7 +41,10 @@ class UnshowableError(Exception):
 
 def inside(out: Path, path: str) -> Path:
     """The file `path` in the run directory `out`; refuses what leads out of it."""
-    file = (out / path).resolve()
+    try:
+        file = (out / path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnshowableError(f"{path}: {error}") from error
     if not file.is_relative_to(out.resolve()):
         raise UnshowableError(f"{path}: leads out of the run directory")
     return file
@@ -58,15 +62,21 @@ def open_picture(out: Path, path: str) -> Image.Image:
     """The picture at `path` in `out`, decoded."""
     file = inside(out, path)
     try:
-        with Image.open(file) as picture:
-            if picture.width * picture.height > LARGEST_PIXELS:
-                raise UnshowableError(f"{path}: {picture.width} x {picture.height} pixels are too many to show")
-            picture.load()
-            return picture.copy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return _decoded(file, path)
     except FileNotFoundError:
         raise UnshowableError(f"{path}: is not in the run directory") from None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnshowableError(f"{path}: {error}") from error
+
+
+def _decoded(file: Path, path: str) -> Image.Image:
+    with Image.open(file) as picture:
+        if picture.width * picture.height > LARGEST_PIXELS:
+            raise UnshowableError(f"{path}: {picture.width} x {picture.height} pixels are too many to show")
+        picture.load()
+        return picture.copy()
 
 
 def embed(picture: Image.Image, budget_bytes: int = PICTURE_BUDGET_BYTES) -> Embedded:

@@ -149,12 +149,12 @@ def tiles(sheet: Image.Image) -> list[list[Image.Image]]:
 
 
 def png_bytes(picture: Image.Image) -> bytes:
-    """`picture` as an optimised PNG file."""
+    """`picture` as a PNG file."""
     buffer = io.BytesIO()
     texts = PngInfo()
     if TILING in picture.info:
         texts.add_text(TILING, picture.info[TILING])
-    picture.save(buffer, "PNG", optimize=True, pnginfo=texts)
+    picture.save(buffer, "PNG", pnginfo=texts)
     return buffer.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ class Film:
     strip: Embedded | None = None
     strip_images: tuple[int, ...] = ()
     problems: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """What the frames take of the page."""
+        return sum(len(frame.picture.uri) for frame in self.frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +82,6 @@ def findings(out: Path, report: Report) -> list[Finding]:
 
 def _finding(out: Path, verdicts: list[Verdict]) -> Finding:
     now = verdicts[-1]
-    first_bad = next((verdict for verdict in verdicts if verdict.verdict != "healthy"), None)
-    before = ""
-    if first_bad and first_bad is not now:
-        before = f"{first_bad.verdict} since {words.count(first_bad.images)} images"
-        if now.verdict == "healthy":
-            before = f"was a {first_bad.verdict} at {words.count(first_bad.images)} images"
     evidence = now.evidence
     is_picture = isinstance(evidence, str) and evidence.lower().endswith(PICTURE_SUFFIXES)
     return Finding(
@@ -89,8 +89,18 @@ def _finding(out: Path, verdicts: list[Verdict]) -> Finding:
         picture=picture(out, str(evidence), f"Evidence: {now.detector}") if is_picture else None,
         numbers=evidence if isinstance(evidence, dict) else {},
         sentence=evidence if isinstance(evidence, str) and not is_picture else "",
-        before=before,
+        before=_before(verdicts),
     )
+
+
+def _before(verdicts: list[Verdict]) -> str:
+    """How the same detector judged earlier, where that is worth a word."""
+    now = verdicts[-1]
+    if now.verdict == "healthy":
+        bad = next((verdict for verdict in verdicts if verdict.verdict != "healthy"), None)
+        return f"was a {bad.verdict} at {words.count(bad.images)} images" if bad else ""
+    streak = list(takewhile(lambda verdict: verdict.verdict != "healthy", reversed(verdicts)))
+    return f"not healthy since {words.count(streak[-1].images)} images" if len(streak) > 1 else ""
 
 
 def picture(out: Path, path: str, caption: str) -> Shown:

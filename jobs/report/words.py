@@ -38,7 +38,7 @@ def axis_labels(ticks: Sequence[float]) -> list[str]:
     for decimals in range(10):
         labels = [f"{tick:.{decimals}f}" for tick in scaled]
         if all(
-            math.isclose(float(label), tick, abs_tol=largest * 1e-6) for label, tick in zip(labels, scaled, strict=True)
+            math.isclose(float(label), tick, abs_tol=largest / factor * 1e-6) for label, tick in zip(labels, scaled, strict=True)
         ):
             break
     else:
@@ -53,21 +53,19 @@ def log_label(tick: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """0.934 -> 93 %; small shares keep a digit."""
+    """0.934 -> 93 %; what is nearly nothing or nearly all keeps a digit."""
     if share is None:
         return NO_VALUE
-    return (
-        f"{share * 100:.0f}{THIN_SPACE}%"
-        if share in (0, 1) or 0.01 <= share <= 0.99
-        else f"{share * 100:.2g}{THIN_SPACE}%"
-    )
+    if 0 < share < 0.01:
+        return f"{share * 100:.1g}{THIN_SPACE}%"
+    return f"{share * 100:.{1 if 0.99 < share < 1 else 0}f}{THIN_SPACE}%"
 
 
 def duration(seconds: float | None) -> str:
     """4213 -> 1 h 10 min."""
     if seconds is None:
         return NO_VALUE
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     if minutes < 60:
