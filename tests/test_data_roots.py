@@ -81,3 +81,14 @@ def test_a_missing_path(place: Path, path: str, says: str) -> None:
 def test_a_missing_relative_path_says_where_it_was_looked_for(place: Path) -> None:
     with pytest.raises(DataError, match=f"relative paths begin at '{place}'"):
         Roots(place).locate("dogs", "data.path")
+
+
+def test_an_address_is_where_a_worker_put_it(place: Path) -> None:
+    (place / "s3" / "bucket").mkdir(parents=True)
+    (place / "s3" / "bucket" / "cats.zip").write_bytes(b"")
+    roots = Roots(place, (place / "s3",))
+    assert roots.locate("s3://bucket/cats.zip", "data.path") == place / "s3" / "bucket" / "cats.zip"
+    with pytest.raises(DataError, match="only a worker fetches addresses"):
+        roots.locate("s3://bucket/dogs.zip", "data.path")
+    with pytest.raises(SpecError, match="leads outside"):
+        roots.locate("s3://../secret", "data.path")

@@ -112,8 +112,7 @@ def fit_images(images_NHW: NDArray[np.uint8], section: IdxFiles) -> ImagesU8:
     if (wide, high) != (width, height) or box != (0, 0, width, height):
         rows_HR = lanczos(height, high, box[1], box[3])
         columns_WR = lanczos(width, wide, box[0], box[2])
-        scaled = rows_HR.T @ (images_NHW.astype(np.float32) @ columns_WR)
-        images_NHW = (scaled + 0.5).clip(0, 255).astype(np.uint8)
+        images_NHW = (rows_HR.T @ (images_NHW @ columns_WR) + 0.5).clip(0, 255).astype(np.uint8)
     if (wide, high) == (section.resolution, section.resolution):
         return images_NHW
     padded = np.zeros((count, section.resolution, section.resolution), np.uint8)

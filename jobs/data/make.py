@@ -4,6 +4,7 @@ import io
 import json
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -39,7 +40,8 @@ def make_zip(section: ModeGrid, out: Path) -> Path:
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
     return path
 
 

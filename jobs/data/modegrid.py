@@ -7,6 +7,7 @@ product. Lengths are in pixels of a 32 x 32 image.
 """
 
 import colorsys
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -273,17 +274,23 @@ def _mask(
     cell: tuple[int, int],
     variant: tuple[float, int, int],
 ) -> F32:
-    """Coverage of every pixel [R · R], supersampled; only the window around the shape is computed."""
+    """Coverage of every pixel [R · R]; only the window around the shape is supersampled."""
     scale, *shift = variant
-    pixel = 32 / resolution / _SUPERSAMPLE
-    middle = [16 + _CELL_PIXELS * c + s for c, s in zip(cell, shift, strict=True)]
+    pixel = 32 / resolution
     radius = _RADIUS_PIXELS * scale
-    fine = ((np.arange(resolution * _SUPERSAMPLE) + 0.5) * pixel).astype(np.float32)
-    x, y = ((fine - m) / radius for m in middle)
-    columns, rows = abs(x) <= 1, abs(y) <= 1
-    covered = np.zeros((len(fine), len(fine)), dtype=np.float32)
-    covered[np.ix_(rows, columns)] = inside(x[None, columns], y[rows, None])
-    return covered.reshape(resolution, _SUPERSAMPLE, resolution, _SUPERSAMPLE).mean((1, 3)).reshape(-1)
+    window: list[slice] = []
+    fine: list[F32] = []
+    for cell_index, pixels in zip(cell, shift, strict=True):
+        middle = 16 + _CELL_PIXELS * cell_index + pixels
+        first, last = math.floor((middle - radius) / pixel), math.ceil((middle + radius) / pixel)
+        samples = (np.arange(first * _SUPERSAMPLE, last * _SUPERSAMPLE) + 0.5) * pixel / _SUPERSAMPLE
+        window.append(slice(first, last))
+        fine.append(((samples - middle) / radius).astype(np.float32))
+    (x, y), (columns, rows) = fine, window
+    covered = inside(x[None, :], y[:, None]).reshape(len(y) // _SUPERSAMPLE, _SUPERSAMPLE, -1, _SUPERSAMPLE)
+    mask = np.zeros((resolution, resolution), dtype=np.float32)
+    mask[rows, columns] = covered.mean((1, 3))
+    return mask.reshape(-1)
 
 
 def _bits(section: ModeGrid, purpose: int) -> np.random.PCG64:
