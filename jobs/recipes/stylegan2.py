@@ -23,6 +23,7 @@ from jobs.spec.data import CHANNEL_COUNT
 from jobs.spec.job import Job
 from jobs.training.ema import ema_beta, frozen_copy, update_ema
 from jobs.training.optimizer import lazy_adam, sanitise_gradients
+from jobs.training.probe import Logits
 from jobs.training.recipe import Stateful
 from jobs.training.seeds import derived_seed, generator
 
@@ -81,6 +82,8 @@ class StyleGAN2:
             self.D.parameters(), section.optimizer, section.r1.interval if section.r1.gamma else None
         )
         self.half_precision = precision == "fp16"
+        self.r1_gamma = section.r1.gamma
+        self.learning_rates = {name: opt.param_groups[0]["lr"] for name, opt in self.optimizers.items()}
 
     @property
     def parts(self) -> Mapping[str, Stateful]:
@@ -107,8 +110,7 @@ class StyleGAN2:
 
     def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
         """One iteration on uint8 images [N, C, R, R]."""
-        real = batch.image_NCHW.to(self.device, non_blocking=True).float() / 127.5 - 1  # [-1, 1] from here on
-        labels = batch.label_N.to(self.device, non_blocking=True) if self.labels and batch.label_N is not None else None
+        real, labels = self._signed(batch)  # [-1, 1] from here on
         pairs = list(self._micro_batches(real, labels))
         iteration = images // self.batch
 
@@ -119,7 +121,7 @@ class StyleGAN2:
 
         self._learns(self.D, self.G)
         scalars |= self._tell_apart(pairs)
-        if self.section.r1.gamma and iteration % self.section.r1.interval == 0:
+        if self.r1_gamma and iteration % self.section.r1.interval == 0:
             scalars |= self._penalise_gradient(pairs)
 
         update_ema(self.G_ema, self.G, self._ema_beta(images))
@@ -161,7 +163,7 @@ class StyleGAN2:
                 fake = self._synthesise(len(real), label, track=False)
             on_fake = self.D(fake, label)
             on_real = self.D(real, label)
-            share = (logistic_fake(on_fake) + logistic_real(on_real)) / len(pairs)
+            share = self.judgement_loss(Logits(on_real, on_fake)) / len(pairs)
             share.backward()
             totals += torch.stack([share.detach(), *_judgement(on_real, len(pairs)), *_judgement(on_fake, len(pairs))])
         loss, real_mean, real_sign, fake_mean, fake_sign = totals.unbind()
@@ -176,15 +178,15 @@ class StyleGAN2:
 
     def _penalise_gradient(self, pairs: "list[Pair]") -> dict[str, Tensor]:
         """Discriminator, now and then: gentle around real images, scaled by how rarely it is asked."""
-        section = self.section.r1
-        assert isinstance(section.gamma, float)
+        section, gamma = self.section.r1, self.r1_gamma
+        assert isinstance(gamma, float)
         penalty = torch.zeros((), device=self.device)
         for real, label in pairs:
             share = r1(lambda image, label=label: self.D(image, label, full_precision=True), real) / len(pairs)  # type: ignore[misc]
-            (share * (section.gamma / 2) * section.interval).backward()
+            (share * (gamma / 2) * section.interval).backward()
             penalty += share.detach()
         self._descend(self.D, self.D_optimizer)
-        return {"loss.r1": penalty * (section.gamma / 2), "r1.penalty": penalty}
+        return {"loss.r1": penalty * (gamma / 2), "r1.penalty": penalty}
 
     def _synthesise(self, count: int, label_N: Tensor | None, *, track: bool) -> Tensor:
         """Images of fresh latents, styles mixed; `track` moves the running mean of w, by the first latent alone."""
@@ -263,6 +265,63 @@ class StyleGAN2:
         weights = torch.tensor(self.labels, dtype=torch.float64)
         return torch.multinomial(weights, count, replacement=True, generator=generator(torch.device("cpu"), "c", seed))
 
+    def judge(self, batch: ImageBatch, seed: int) -> Logits:
+        """The discriminator on the images of `batch`, and on as many of the generator in training."""
+        real, label = self._signed(batch)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derived_seed("judge", seed))
+            with torch.no_grad():
+                fake = self._synthesise(len(real), label, track=False)
+            return Logits(self.D(real, label), self.D(fake, label))
+
+    def judgement_loss(self, logits: Logits) -> Tensor:
+        """Discriminator: real up, generated down."""
+        return logistic_fake(logits.fake_M) + logistic_real(logits.real_N)
+
+    def judge_gradient(self, batch: ImageBatch) -> Tensor:
+        """‖∇D(real)‖², mean over the images of `batch`: what R1 penalises, also where gamma is 0."""
+        real, label = self._signed(batch)
+        return r1(lambda image: self.D(image, label, full_precision=True), real).detach()
+
+    def swap(self, styles: int, noises: int, seed: int) -> Tensor:
+        """The same latents under the same noises, [styles, noises, C, R, R]: one image at a time, so that a seed of the
+        noise means the same noise for every latent."""
+        rows = [
+            torch.cat([self._under_noise(self._one_latent(seed, row), noise) for noise in range(noises)])
+            for row in range(styles)
+        ]
+        return torch.stack(rows)
+
+    def adjust(self, *, learning_rate_factor: float, r1_gamma_factor: float) -> None:
+        """Learning rates and gamma: the spec's, times these factors."""
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rates[name] * learning_rate_factor
+        assert isinstance(self.section.r1.gamma, float), "a resolved spec"
+        self.r1_gamma = self.section.r1.gamma * r1_gamma_factor
+
+    def _signed(self, batch: ImageBatch) -> "Pair":
+        """A batch on the device: images in [-1, 1]; labels where the networks listen to them."""
+        real = batch.image_NCHW.to(self.device, non_blocking=True).float() / 127.5 - 1
+        labels = batch.label_N.to(self.device, non_blocking=True) if self.labels and batch.label_N is not None else None
+        return real, labels
+
+    def _one_latent(self, seed: int, row: int) -> "Latent":
+        """z [1, latent] and its label."""
+        source = generator(torch.device("cpu"), "swap", seed, row)
+        z = torch.randn(1, self.section.generator.latent, generator=source)
+        label = self._draw_labels(1, derived_seed("swap", seed, row))
+        return z.to(self.device), None if label is None else label.to(self.device)
+
+    @torch.no_grad()
+    def _under_noise(self, latent: "Latent", noise: int) -> Tensor:
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derived_seed("swap-noise", noise))
+            image: Tensor = self.G_ema(*latent)
+        return image.clamp(-1, 1)
+
     def effective(self, images: int) -> dict[str, Any]:
         """What is in force at `images`."""
         return {
@@ -270,7 +329,7 @@ class StyleGAN2:
             "learning_rate.discriminator": self.D_optimizer.param_groups[0]["lr"],
             "betas.generator": list(self.G_optimizer.param_groups[0]["betas"]),
             "betas.discriminator": list(self.D_optimizer.param_groups[0]["betas"]),
-            "r1.gamma": self.section.r1.gamma,
+            "r1.gamma": self.r1_gamma,
             "ema.beta": self._ema_beta(images),
             "path_length.mean": float(self.path_mean.value),
         }
@@ -278,6 +337,8 @@ class StyleGAN2:
 
 Pair = tuple[Tensor, Tensor | None]
 """Real images [N, C, R, R] in [-1, 1] and their labels [N]."""
+Latent = tuple[Tensor, Tensor | None]
+"""z [N, latent] and labels [N]."""
 
 
 class _Scalar(nn.Module):
