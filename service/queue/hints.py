@@ -61,6 +61,8 @@ class Hints:
         self._publish(state)
         if state.status in ("failed", "dead"):
             self._store.put(keys.dead_card(state.id), dead_letter(state).model_dump_json(indent=1).encode())
+        elif state.revivals:
+            self._store.delete(keys.dead_card(state.id))
         for what, days in (
             ("attempts", self._settings.retain_attempts_days),
             ("job", self._settings.retain_jobs_days),

@@ -16,7 +16,7 @@ from service.queue.errors import JobGone, JobNotFound, NotPossible
 from service.queue.hints import Hints
 from service.queue.log import Draft, JobLog
 from service.queue.model import QueueSettings, SpecFacts, is_job_id
-from service.store import KeyNotFound, Stat, Store
+from service.store import KeyNotFound, Stat, Store, StoreRefused
 
 PAGE = 100  # dropped objects that one poll looks at
 
@@ -56,6 +56,7 @@ class Inbox:
         self._settings = settings
         self._control = control
         self._page_after = ""
+        self._left: set[tuple[str, str]] = set()
 
     def ingest(self, validate: Validate) -> IngestReport:
         """One list, then every dropped object becomes a job, is rejected, or is obeyed. Raises Unavailable."""
@@ -94,6 +95,8 @@ class Inbox:
             return  # another worker was faster
         except (JobNotFound, NotPossible, SpecError) as refusal:
             self._reject(stat, refusal, report)
+        except StoreRefused as refusal:
+            self._leave(stat, refusal, report)
 
     def _take_spec(self, stat: Stat, validate: Validate, report: IngestReport) -> None:
         if stat.size_bytes > self._settings.spec_bytes:
@@ -102,6 +105,8 @@ class Inbox:
                 hint="data belongs beside the spec, named in it, not inside it",
             )
         content, stat = self._store.read(stat.key)
+        if stat.size_bytes != len(content):
+            return  # somebody is writing into the file at this moment
         facts = _facts_of(content, stat.key, validate)
         job_id = identity(stat.key, content, stat.modified_seconds)
         if reason := self._reason_to_drop(job_id, facts):
@@ -178,6 +183,14 @@ class Inbox:
         self._store.put(f"{target}.error.txt", f"{refusal}\n".encode())
         report.rejected[stat.key] = str(refusal)
         self._clear(stat)
+
+    def _leave(self, stat: Stat, refusal: GankilnError, report: IngestReport) -> None:
+        """An object that may not be read or moved stays; one sentence says so, and nobody else has to wait for it."""
+        report.rejected[stat.key] = str(refusal)
+        if (stat.key, stat.etag) not in self._left:
+            self._left.add((stat.key, stat.etag))
+            name = keys.slug(stat.key.removeprefix(keys.INBOX))
+            self._store.put(f"{keys.REJECTED}{name}.error.txt", f"{refusal}\n".encode())
 
 
 def identity(inbox_key: str, content: bytes, modified_seconds: float) -> str:

@@ -116,7 +116,7 @@ def marker(state: JobState) -> str:
                 f"ready/{99 - state.priority:02d}/{int(state.queued_seconds):012d}-{state.id}-{state.marker_index:08d}"
             )
         case "claimed":
-            return f"active/{state.id}-{state.epoch:08d}"
+            return watch_me(state.id, state.epoch)
         case "paused":
             return f"paused/{state.id}-{state.marker_index:08d}"
         case "succeeded" | "failed" | "cancelled" | "dead":
@@ -124,6 +124,11 @@ def marker(state: JobState) -> str:
             return f"done/{day:%Y/%m/%d}/{state.status}-{state.id}-{state.marker_index:08d}"
         case _:
             assert_never(state.status)
+
+
+def watch_me(job_id: str, index: int) -> str:
+    """The hint of a running job; beside any other job it makes watchers look at it and put its hints right."""
+    return f"active/{job_id}-{index:08d}"
 
 
 def parse_marker(key: str) -> Marker | None:

@@ -158,6 +158,8 @@ class JobState(Record):
     failures: int = 0
     interruptions: int = 0
     lost: int = 0
+    revivals: int = 0
+    """How often somebody tried it again after an end."""
     run_seconds: float = 0.0
     """Of all attempts that ended, together."""
     resume_from: Checkpoint | None = None

@@ -330,14 +330,19 @@ class Queue:
         nonce = self.log.nonce()
         while head:
             after = transition(head.state, head.index + 1)
-            if after == head.state:
-                return after
-            if self.log.append(head.index + 1, Draft(kind, note, nonce), after):
-                with suppress(StoreError):
+            if after == head.state or self._append_amendment(head, Draft(kind, note, nonce), after):
+                with suppress(StoreError):  # it stands; whoever meets the old hint puts it right
                     self.hints.settle(after, stale=keys.marker(head.state))
                 return after
             head = self.log.latest(head)
         raise JobNotFound(f"{job_id}: there is no such job", hint="gankiln status lists them")
+
+    def _append_amendment(self, head: Head, draft: Draft, after: JobState) -> bool:
+        if head.state.terminal:
+            # Nobody reads the hints of ended jobs, so a crash behind the append would lose the job. Watchers read this
+            # one, and put right whatever they find.
+            self.store.put(keys.watch_me(head.state.id, head.index), b"")
+        return self.log.append(head.index + 1, draft, after) is not None
 
     def _do_chore(self) -> bool:
         """Now and then a look into the inbox makes room for other housekeeping."""

@@ -62,8 +62,9 @@ class Retention:
         self._store.put(keys.tombstone(state.id), b"")
         if self._log.next(head):
             return False  # a `retry` came first; its own check of the tombstone withdraws it, and the next sweep acts
+        markers = {keys.marker(entry.state) for entry in self._log.history(state.id)}  # late ones may be left of each
         self._delete_below(f"jobs/{state.id}/")
-        for key in (keys.dead_card(state.id), keys.name(state.name, state.id), keys.marker(state)):
+        for key in (keys.dead_card(state.id), keys.name(state.name, state.id), *sorted(markers)):
             self._store.delete(key)
         return True
 

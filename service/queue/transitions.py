@@ -198,7 +198,8 @@ def revived(state: JobState, index: int, *, from_checkpoint: bool, now_seconds: 
     )
     if not from_checkpoint:
         after = _changed(after, resume_from=None)
-    return _queued(_changed(after, finished_seconds=0.0), index, now_seconds)
+    after = _changed(after, revivals=state.revivals + 1, finished_seconds=0.0)
+    return _queued(after, index, now_seconds)
 
 
 def pruned(state: JobState, index: int) -> JobState:

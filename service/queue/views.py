@@ -142,7 +142,8 @@ class Views:
         for back in range(days):
             stats.extend(self._store.list(f"{keys.DONE}{today - timedelta(days=back):%Y/%m/%d}/"))
         stats.sort(key=lambda stat: stat.modified_seconds, reverse=True)
-        return self._views(iter(stats[:limit]))
+        # A job that was tried again may have left the hint of its earlier end.
+        return [view for view in self._views(iter(stats[:limit])) if view.state.terminal]
 
     def running(self) -> list[JobView]:
         """All running jobs with their heartbeats."""

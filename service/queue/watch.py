@@ -17,6 +17,7 @@ from service.queue.log import Head, JobLog
 from service.queue.model import Heartbeat, QueueSettings
 from service.store import KeyNotFound, Store, Unavailable
 
+LONGEST_GAP = 2 / 3  # of the TTL between two reads: who slept longer does not know what happened meanwhile
 PAGE = 100  # running jobs that one idle worker watches at a time
 
 
@@ -109,7 +110,8 @@ class Watcher:
         data = self._heartbeat(marker)
         fingerprint = hashlib.sha256(data).hexdigest() if data is not None else ""
         now = self._clock.monotonic()
-        if before and before.fingerprint == fingerprint and now - before.last_seconds <= self._settings.ttl_seconds:
+        gap_seconds = now - before.last_seconds if before else 0.0
+        if before and before.fingerprint == fingerprint and gap_seconds <= LONGEST_GAP * self._settings.ttl_seconds:
             return replace(before, head=head, reads=before.reads + 1, last_seconds=now)
         return Watch(head, fingerprint, parse_heartbeat(data), 1, now, now)
 

@@ -19,6 +19,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -168,6 +169,7 @@ def is_key(key: str) -> bool:
     return _problem_of(key) is None
 
 
+@lru_cache(maxsize=4096)
 def _problem_of(key: str) -> str | None:
     try:
         encoded = key.encode("utf-8")

@@ -38,7 +38,7 @@ from service.store.base import (
 
 COPY_BYTES = 1 << 20
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTSUP)
-FOLDER_TRIES = 20  # another process may remove an emptied folder while we write into it
+FOLDER_TRIES = 100  # another process may remove an emptied folder while we write into it
 
 
 class DirectoryStore:
@@ -125,11 +125,21 @@ class DirectoryStore:
     def copy(self, source: str, target: str) -> None:
         """A hard link: objects are replaced, never changed in place, so two names may share their bytes."""
         with self._request("copy", source), self._parent(source) as (from_folder, from_name):
+            if not _is_file(from_name, from_folder):
+                raise KeyNotFound(source)
 
             def link(folder: int, temporary: str) -> None:
-                os.link(from_name, temporary, src_dir_fd=from_folder, dst_dir_fd=folder, follow_symlinks=False)
+                try:
+                    os.link(from_name, temporary, src_dir_fd=from_folder, dst_dir_fd=folder, follow_symlinks=False)
+                except PermissionError:  # a file of another user: Linux forbids to link it (fs.protected_hardlinks)
+                    with self._open(source) as file:
+                        self._file_written_by(lambda target: shutil.copyfileobj(file, target, COPY_BYTES))(
+                            folder, temporary
+                        )
+                if not _is_file(temporary, folder):
+                    os.unlink(temporary, dir_fd=folder)
+                    raise KeyNotFound(source)
 
-            os.stat(from_name, dir_fd=from_folder, follow_symlinks=False)  # absent source: say so, do not retry
             with self._staged(target, link) as staged:
                 _replace(*staged)
 
@@ -185,12 +195,23 @@ class DirectoryStore:
             if os.fstat(opened).st_nlink == 0:
                 raise Unavailable(f"{self.root}: the directory of the store was removed")
             for segment in segments:
-                inner = _open_or_make(segment, opened) if make else _open_folder(segment, opened)
+                inner = self._open_or_make(segment, opened) if make else _open_folder(segment, opened)
                 os.close(opened)
                 opened = inner
             yield opened
         finally:
             os.close(opened)
+
+    def _open_or_make(self, name: str, folder: int) -> int:
+        """An inner folder, made when it is missing. Raises FileNotFoundError when somebody removes it at once."""
+        try:
+            return _open_folder(name, folder)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o775, dir_fd=folder)
+            if self._durable:
+                os.fsync(folder)
+            return _open_folder(name, folder)
 
     @contextmanager
     def _parent(self, key: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
@@ -216,16 +237,16 @@ class DirectoryStore:
         repeated; once the temporary file is there the folder cannot go.
         """
         with ExitStack() as stack:
-            for tries_left in reversed(range(FOLDER_TRIES)):
-                folder, name = stack.enter_context(self._parent(key, make=True))
-                temporary = temporary_name()
+            for _ in range(FOLDER_TRIES):
                 try:
+                    folder, name = stack.enter_context(self._parent(key, make=True))
+                    temporary = temporary_name()
                     make(folder, temporary)
                     break
                 except FileNotFoundError:
                     stack.close()
-                    if not tries_left:
-                        raise
+            else:
+                raise Unavailable(f"{key}: its folder went away each time it was made")
             try:
                 yield folder, name, temporary
             finally:
@@ -313,15 +334,8 @@ def _open_folder(name: str, folder: int) -> int:
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
 
 
-def _open_or_make(name: str, folder: int) -> int:
-    """An inner folder, made when it is missing. Raises FileNotFoundError when it keeps going away."""
-    for _ in range(FOLDER_TRIES):
-        try:
-            return _open_folder(name, folder)
-        except FileNotFoundError:
-            with suppress(FileExistsError):
-                os.mkdir(name, 0o775, dir_fd=folder)
-    return _open_folder(name, folder)
+def _is_file(name: str, folder: int) -> bool:
+    return stat_modes.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
 
 
 def _replace(folder: int, name: str, temporary: str) -> None:
