@@ -40,6 +40,8 @@ class Heart:
         self._heartbeat_seconds = heartbeat_seconds
         self._grace_seconds = grace_seconds
         self._orphan_seconds = orphan_seconds
+        self._heard = False
+        """Whether the last beat was stored and the claim is still ours."""
         self._over = threading.Event()
         self._now = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -48,10 +50,14 @@ class Heart:
         self._thread.start()
 
     def stop(self) -> None:
-        """No further beat; afterwards the lease belongs to the caller alone."""
+        """One last beat, then none; afterwards the lease belongs to the caller alone. May be called again."""
+        if self._over.is_set() and not self._thread.is_alive():
+            return
         self._over.set()
         self._now.set()
         self._thread.join()
+        if self._heard:  # the last word of the attempt; a store that is out has had its chance
+            self._beat()
 
     def beat_soon(self) -> None:
         """There is something worth telling: a published checkpoint."""
@@ -65,6 +71,7 @@ class Heart:
 
     def _beat(self) -> None:
         progress = self._progress()
+        self._heard = False
         try:
             self._obey(self._lease.beat(progress))
         except Fenced:
@@ -78,6 +85,7 @@ class Heart:
             if self._lease.silent_seconds > self._orphan_seconds:
                 self._stop.ask("store_outage", self._grace_seconds)
             return
+        self._heard = True
         self._observer.heartbeat(stored=True)
         self._on_beat(progress)
 

@@ -254,6 +254,7 @@ class Runner:
             return ending, None
         self._tools.observer.state("uploading")
         self._progress = self._progress.model_copy(update={"phase": "uploading"})
+        self._heart.beat_soon()
         files: tuple[OutputFile, ...] = ()
         try:
             files = self._upload_last(ending)

@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import DeviceError
 from service import supervisor
 from service.queue import JobNotFound
-from tests.worker_kit import Station, fake_command, final_state, spec_text
+from tests.worker_kit import Station, final_state, spec_text
 
 
 @pytest.fixture(autouse=True)

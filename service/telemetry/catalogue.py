@@ -48,15 +48,14 @@ def _each(*values: str) -> tuple[tuple[str, ...], ...]:
 # The queue, by `gankiln exporter`: visible while no worker runs.
 QUEUE_JOBS = _gauge(
     "gankiln_queue_jobs",
-    "Unfinished jobs; suspect: its worker was not heard of for a while; class: high (priority 70 and more), normal, "
-    "low (under 30)",
+    "Jobs that a worker could take or has; suspect: its worker was not heard of for a while; class: high (priority 70 "
+    "and more), normal, low (under 30)",
     "state",
     "class",
-    known=tuple(
-        (s, c) for s in ("claimable", "waiting", "running", "suspect", "paused") for c in ("high", "normal", "low")
-    ),
-    most=24,
+    known=tuple((s, c) for s in ("claimable", "running", "suspect") for c in ("high", "normal", "low")),
 )
+QUEUE_DELAYED = _gauge("gankiln_queue_delayed_jobs", "Jobs that wait for their next attempt")
+QUEUE_PAUSED = _gauge("gankiln_queue_paused_jobs", "Jobs that somebody paused")
 QUEUE_OLDEST = _gauge(
     "gankiln_queue_oldest_submitted_timestamp_seconds", "Since when the oldest claimable job waits", "class"
 )
@@ -167,6 +166,8 @@ SPOOL_LIMIT = _gauge("gankiln_spool_limit_bytes", "Most bytes that may wait")
 
 QUEUE_METRICS = (
     QUEUE_JOBS,
+    QUEUE_DELAYED,
+    QUEUE_PAUSED,
     QUEUE_OLDEST,
     QUEUE_INBOX,
     JOBS_FINISHED,
