@@ -1,11 +1,12 @@
 """Which number opens a report, what it is compared with, and the words on trust."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from jobs.report import metrics
 from jobs.report.model import MetricRow
+from jobs.spec.evaluation import MetricName
 
 REAL, HALF, NOISE = "real against other real", "real against half of its modes", "real against noise"
 
@@ -101,7 +102,7 @@ def test_noise_and_half_modes_are_no_floor() -> None:
 def test_companions_share_the_feature_space_of_the_headline() -> None:
     rows = [row(7), row(0.5, "recall"), row(0.6, "precision"), row(0.1, "recall", "pixels"), untrained(0, metric="kid")]
     beside = metrics.companions(rows, metrics.headline(rows))
-    assert [other.any.metric for other in beside] == ["recall", "precision"]
+    assert [other.any.metric for other in beside] == ["precision", "recall"]
 
 
 def test_the_table_has_a_line_a_label_and_count_in_order() -> None:
@@ -114,9 +115,9 @@ def test_the_table_has_a_line_a_label_and_count_in_order() -> None:
         row(20, images=200),
         row(3, features="pixels"),
     ]
-    table = metrics.table(rows)
-    assert table.spaces == ("efficientnet_lite0", "pixels")
-    lines = table.rows[0].lines
+    (group,) = metrics.table(rows)
+    assert group.spaces == ("efficientnet_lite0", "pixels")
+    lines = group.lines
     assert [(line.label, line.samples) for line in lines] == [
         ("", 1000), ("untrained", 1000), (REAL, 900), (REAL, 450), (NOISE, 1000),
     ]  # fmt: skip
@@ -161,3 +162,27 @@ def test_what_it_was_measured_on() -> None:
     )
     assert metrics.interval(row(1, interval_low=-0.1, interval_high=0.2)) == "−0.1 to 0.2"
     assert metrics.interval(row(1, interval_low=0.1)) == ""
+
+
+def test_a_metric_has_columns_only_where_it_was_measured() -> None:
+    fd, gap = metrics.table([row(5), row(6, features="pixels"), row(1, "spectrum_gap", "spectrum")])
+    assert (fd.spaces, gap.spaces) == (("efficientnet_lite0", "pixels"), ("spectrum",))
+
+
+def test_notes_are_said_once_where_all_agree() -> None:
+    same = metrics.table([row(5, note="k = 3"), row(6, features="pixels", note="k = 3"), untrained(9, note="x")])
+    assert same[0].notes == ("k = 3",)
+    other = metrics.table([row(5, note="k = 3"), row(6, features="pixels")])
+    assert other[0].notes == ("efficientnet_lite0: k = 3",)
+
+
+def test_under_the_general_label_the_note_says_what_was_compared() -> None:
+    rows = [row(5, label="sanity", note=REAL), row(80, label="sanity", note=HALF), row(30)]
+    opening = metrics.headline(rows)
+    assert opening is not None
+    assert opening.sanity == rows[0]
+    assert [line.label for line in metrics.table(rows)[0].lines] == ["", REAL, HALF]
+
+
+def test_every_metric_that_can_be_asked_for_has_a_meaning() -> None:
+    assert set(get_args(MetricName)) <= set(metrics.MEANINGS)

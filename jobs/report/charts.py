@@ -11,7 +11,7 @@ from jobs.report.history import History
 from jobs.report.metrics import Comparison, Key
 from jobs.report.model import MetricRow, Modes, Report
 
-TALL = 300
+SMALL, LARGE = (curves.WIDTH, curves.HEIGHT), (520, 330)
 ADVERSARIES = ("g", "d", "generator", "discriminator")
 TITLES = {"adversaries": "Adversarial", "r1.penalty": "R1 penalty before its weight"}
 NOTES = {
@@ -58,12 +58,12 @@ def speed(history: History, report: Report) -> list[Drawn]:
 
 
 def measured(report: Report, opening: Key | None = None) -> dict[Key, Drawn]:
-    """One chart a metric and feature space that was measured more than once; that of `opening` is taller."""
+    """One chart a metric and feature space that was measured more than once; that of `opening` is larger."""
     drawn = {}
     for key, comparison in metrics.compare(report.metrics).items():
         points = _measured_points(row for row in report.metrics if (row.metric, row.features) == key)
         if len(points) > 1:
-            drawn[key] = _measured_chart(comparison, points, report, TALL if key == opening else curves.HEIGHT)
+            drawn[key] = _measured_chart(comparison, points, report, LARGE if key == opening else SMALL)
     return drawn
 
 
@@ -77,7 +77,7 @@ def _measured_points(rows: Iterable[MetricRow]) -> tuple[Point, ...]:
     return tuple(points[images] for images in sorted(points))
 
 
-def _measured_chart(comparison: Comparison, points: tuple[Point, ...], report: Report, height: int) -> Drawn:
+def _measured_chart(comparison: Comparison, points: tuple[Point, ...], report: Report, size: tuple[int, int]) -> Drawn:
     row, floor = comparison.any, comparison.sanity
     known = metrics.meaning(row.metric)
     series = (Series(known.title, points, dots=len(points) <= 60),)
@@ -90,7 +90,8 @@ def _measured_chart(comparison: Comparison, points: tuple[Point, ...], report: R
             levels=levels,
             note="" if known.better == "unknown" else f"{known.better} is better",
             log=known.better == "lower" and curves.suits_log(series) and all(level > 0 for level, _ in levels),
-            height=height,
+            width=size[0],
+            height=size[1],
         )
     )
 

@@ -13,8 +13,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from jobs.report.words import axis_labels, figure, log_label
 
-WIDTH, HEIGHT = 460, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 24
+WIDTH, HEIGHT = 360, 190
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 24
 MOST_POINTS = 240
 """A longer series becomes this many buckets, each with its mean and its range."""
 MOST_SERIES = 6
@@ -51,6 +51,7 @@ class Chart:
     note: str = ""
     log: bool = False
     from_zero: bool = False
+    width: int = WIDTH
     height: int = HEIGHT
 
     def has_points(self) -> bool:
@@ -98,7 +99,7 @@ def svg(chart: Chart) -> str:
         "svg",
         {
             "class": "chart",
-            "viewBox": f"0 0 {WIDTH} {chart.height}",
+            "viewBox": f"0 0 {chart.width} {chart.height}",
             "role": "img",
             "aria-label": _described(chart),
             "data-chart": _data(chart, x_axis),
@@ -157,7 +158,7 @@ def _axes(chart: Chart) -> tuple[Axis, Axis]:
         y_low = min(0.0, y_low)
     y_low, y_high = (y_low / 1.15, y_high * 1.15) if log else _with_room(y_low, y_high)
     return (
-        Axis(x_low, x_high, LEFT, WIDTH - RIGHT, ticks=linear_ticks(x_low, x_high, 6)),
+        Axis(x_low, x_high, LEFT, chart.width - RIGHT, ticks=linear_ticks(x_low, x_high)),
         Axis(
             y_low,
             y_high,
@@ -235,8 +236,8 @@ def _data(chart: Chart, x_axis: Axis) -> str:
     """What the page's script needs to say the values under the pointer."""
     return json.dumps(
         {
-            "x": [x_axis.low, x_axis.high, LEFT, WIDTH - RIGHT],
-            "width": WIDTH,
+            "x": [x_axis.low, x_axis.high, x_axis.start, x_axis.end],
+            "width": chart.width,
             "series": [
                 {
                     "name": series.name,

@@ -58,8 +58,9 @@ def complete(out: Path, facts: ReportFacts, history: History) -> Report:
 
 
 def _moment(row: MetricRow) -> tuple[object, ...]:
-    """What makes two rows the same measurement."""
-    return row.metric, row.features, row.label, row.images, row.samples
+    """What makes two rows the same measurement; a comparison of known answer belongs to no moment of training."""
+    images = row.images if row.label in (metrics.TRAINED, metrics.UNTRAINED) else None
+    return row.metric, row.features, metrics.compared(row), images, row.samples
 
 
 def _effective(facts: ReportFacts) -> dict[str, Any]:

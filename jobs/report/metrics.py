@@ -25,18 +25,29 @@ MEANINGS = {
     "fd": Meaning(
         "Fréchet distance", "lower", "How far the samples' features are from the real images', as two Gaussians."
     ),
-    "kid": Meaning(
-        "KID", "lower", "Kernel distance between features; unbiased, so fit for few samples. May fall just below 0."
-    ),
+    "kid": Meaning("KID", "lower", "Kernel distance between features; unbiased, so it may fall just below 0."),
     "precision": Meaning("Precision", "higher", "Share of samples that lie among the real images: quality."),
     "recall": Meaning("Recall", "higher", "Share of real images that lie among the samples: variety."),
     "density": Meaning("Density", "higher", "How deep the samples lie among real images; may exceed 1."),
-    "coverage": Meaning(
-        "Coverage", "higher", "Share of real images with a sample near by: the alarm for missing modes."
+    "coverage": Meaning("Coverage", "higher", "Share of real images with a sample near by: the alarm for lost modes."),
+    "memorisation": Meaning(
+        "Memorisation",
+        "unknown",
+        "Share of samples nearer to a training image than that is to any other; new real images reach about a half.",
     ),
+    "vendi": Meaning("Vendi score", "unknown", "Effective number of different samples; compare it with the data's."),
+    "classifier_score": Meaning("Classifier score", "higher", "Inception Score's formula with another classifier."),
+    "spectrum_gap": Meaning("Spectrum gap", "lower", "Difference of power spectra in dB: what upsampling leaves."),
+    "lpips_diversity": Meaning("LPIPS diversity", "unknown", "Mean LPIPS between samples; compare it with the data's."),
+    "ppl_z": Meaning("Path length in z", "lower", "Perceptual change of the picture for a small step in z."),
+    "ppl_w": Meaning("Path length in w", "lower", "Perceptual change of the picture for a small step in w."),
+    "modes_covered": Meaning("Modes covered", "higher", "Modes of the generated set that at least one sample shows."),
+    "mode_precision": Meaning("Mode precision", "higher", "Share of samples that show any mode of the data."),
+    "mode_kl": Meaning("KL(samples ‖ data)", "lower", "Over the modes, in nats."),
+    "mode_reverse_kl": Meaning("KL(data ‖ samples)", "lower", "Over the modes, in nats; a lost mode costs much."),
 }
-PREFERRED_METRICS = ("fid", "fd", "kid", "coverage", "recall", "precision", "density")
-PREFERRED_FEATURES = ("inception", "efficientnet_lite0", "random_conv", "pixels")
+PREFERRED_METRICS = ("fid", "fd", "kid", "precision", "recall", "density", "coverage", "modes_covered")
+PREFERRED_FEATURES = ("inception_v3", "efficientnet_lite0", "vgg16", "classifier", "random_conv", "pixels")
 UNLEARNED_FEATURES = ("pixels", "random_conv")
 FEW_SAMPLES = 10_000
 UNFIT_BELOW = 0.8
@@ -44,7 +55,7 @@ BIASED = ("fid", "fd")
 """Metrics that fall as samples get more."""
 TRAINED, UNTRAINED = "", "untrained"
 REAL_VS_REAL = ("real against other real", "sanity")
-"""Labels of the comparison that shows the best value a generator could reach."""
+"""Comparisons that show the best value a generator could reach."""
 LABELS = (TRAINED, UNTRAINED, *REAL_VS_REAL, "real against half of its modes", "real against noise")
 """From what is asked to what is known: the order of the table."""
 MULTIPLE_SHOWN_FROM = 1.1
@@ -84,6 +95,11 @@ class Comparison:
         return min(max((untrained - now) / (untrained - sanity), 0.0), 1.0)
 
 
+def compared(row: MetricRow) -> str:
+    """What a row compares with the data; under the general label `sanity` its note says it."""
+    return row.note if row.label == "sanity" and row.note else row.label
+
+
 def compare(rows: Sequence[MetricRow]) -> dict[Key, Comparison]:
     """Every metric and feature space of `rows`, the most telling first."""
     keys = sorted({(row.metric, row.features) for row in rows}, key=_rank)
@@ -118,7 +134,7 @@ def _comparison(rows: Sequence[MetricRow]) -> Comparison:
     return Comparison(
         now=now,
         untrained=_latest(row for row in rows if row.label == UNTRAINED),
-        sanity=_closest_count([row for row in rows if row.label in REAL_VS_REAL], now),
+        sanity=_closest_count([row for row in rows if compared(row) in REAL_VS_REAL], now),
         best=_best([row for row in trained if row.value is not None], meaning(rows[0].metric).better),
     )
 
@@ -181,7 +197,7 @@ def _about_features(rows: Sequence[MetricRow]) -> list[str]:
     if not features:
         return []
     sentences = []
-    if "inception" not in features and any(row.metric == "fd" for row in rows):
+    if not any(space.startswith("inception") for space in features) and any(row.metric == "fd" for row in rows):
         sentences.append("This is not FID: the features are not Inception's, so published FID values do not compare.")
     if features <= set(UNLEARNED_FEATURES):
         sentences.append("No learned features were used: pixels and random filters see colour and layout, not content.")
@@ -251,25 +267,19 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One metric of the table: a line for the trained generator, the untrained one, and each sanity check."""
+    """One metric: its feature spaces, and a line for the trained generator, the untrained one, each known answer."""
 
     meaning: Meaning
-    lines: tuple[Line, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Metrics against feature spaces."""
-
     spaces: tuple[str, ...]
-    rows: tuple[Group, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+    """How it was measured, where the rows say it."""
 
 
-def table(rows: Sequence[MetricRow]) -> Table:
-    """The latest value of every metric, feature space and label."""
-    spaces = spaces_of(row.features for row in rows)
+def table(rows: Sequence[MetricRow]) -> tuple[Group, ...]:
+    """The latest value of every metric, feature space and label; the most telling metric first."""
     names = sorted({row.metric for row in rows}, key=lambda metric: (_place(metric, PREFERRED_METRICS), metric))
-    return Table(spaces, tuple(_group([row for row in rows if row.metric == name], spaces) for name in names))
+    return tuple(_group([row for row in rows if row.metric == name]) for name in names)
 
 
 def spaces_of(features: Iterable[str | None]) -> tuple[str, ...]:
@@ -279,14 +289,22 @@ def spaces_of(features: Iterable[str | None]) -> tuple[str, ...]:
     )
 
 
-def _group(rows: Sequence[MetricRow], spaces: Sequence[str]) -> Group:
+def _group(rows: Sequence[MetricRow]) -> Group:
+    spaces = spaces_of(row.features for row in rows)
     latest = {(_line(row), row.features or ""): row for row in sorted(rows, key=lambda row: row.images or 0)}
     lines = sorted({line for line, _ in latest}, key=lambda line: (_place(line[0], LABELS), line[0], -line[1]))
-    return Group(
-        meaning(rows[0].metric),
-        tuple(Line(*line, tuple(latest.get((line, space)) for space in spaces)) for line in lines),
-    )
+    made = tuple(Line(*line, tuple(latest.get((line, space)) for space in spaces)) for line in lines)
+    return Group(meaning(rows[0].metric), spaces, made, _notes(made, spaces))
+
+
+def _notes(lines: Sequence[Line], spaces: Sequence[str]) -> tuple[str, ...]:
+    """The notes of the trained generator's values: once where all agree, else by feature space."""
+    rows = [row for line in lines if line.label == TRAINED for row in line.rows]
+    notes = {space: row.note for space, row in zip(spaces, rows, strict=False) if row and row.note}
+    if len(set(notes.values())) == 1 and len(notes) == len(spaces):
+        return (next(iter(notes.values())),)
+    return tuple(f"{space}: {note}" for space, note in notes.items())
 
 
 def _line(row: MetricRow) -> tuple[str, int]:
-    return row.label, row.samples or 0
+    return compared(row), row.samples or 0

@@ -38,7 +38,8 @@ def axis_labels(ticks: Sequence[float]) -> list[str]:
     for decimals in range(10):
         labels = [f"{tick:.{decimals}f}" for tick in scaled]
         if all(
-            math.isclose(float(label), tick, abs_tol=largest / factor * 1e-6) for label, tick in zip(labels, scaled, strict=True)
+            math.isclose(float(label), tick, abs_tol=largest / factor * 1e-6)
+            for label, tick in zip(labels, scaled, strict=True)
         ):
             break
     else:
