@@ -1,14 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import Diverged, InternalError
-from jobs.evaluation.features import bicubic, extract, open_space, quantise, to_rgb
-from jobs.spec.evaluation import FEATURE_SPACES
+from jobs.errors import Diverged, InternalError, SpecError
+from jobs.evaluation.features import Places, extract, open_space
+from jobs.evaluation.pictures import bicubic, quantise, to_rgb
 
 CPU = torch.device("cpu")
+WITHOUT_EXTRA_WEIGHTS = ("pixels", "random_conv", "efficientnet_lite0")
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=64))
@@ -40,18 +43,18 @@ def test_the_resize_keeps_flat_colour_and_never_leaves_the_range() -> None:
     assert bicubic(edge, 64).min() >= 0 and bicubic(edge, 64).max() <= 255
 
 
-@pytest.mark.parametrize("space", FEATURE_SPACES)
+@pytest.mark.parametrize("space", WITHOUT_EXTRA_WEIGHTS)
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_every_space_takes_every_image(space, channels) -> None:
+def test_every_space_takes_every_image(space, channels, tmp_path: Path) -> None:
     image = torch.from_numpy(np.random.RandomState(0).randint(0, 256, (3, channels, 20, 24), dtype=np.uint8))
-    extractor = open_space(space, CPU)
+    extractor = open_space(space, CPU, Places(tmp_path))
     features_ND = extractor(image)
     assert features_ND.dtype == torch.float32 and features_ND.ndim == 2 and len(features_ND) == 3
     assert torch.isfinite(features_ND).all()
     assert torch.allclose(extractor(image[:1]), features_ND[:1], atol=1e-4)  # no image knows of its neighbours
 
 
-def test_batches_are_read_once_for_all_spaces() -> None:
+def test_batches_are_read_once_for_all_spaces(tmp_path: Path) -> None:
     made = []
 
     def batches():
@@ -59,11 +62,19 @@ def test_batches_are_read_once_for_all_spaces() -> None:
             made.append(value)
             yield torch.full((2, 1, 8, 8), value, dtype=torch.uint8)
 
-    features = extract(batches(), [open_space("pixels", CPU), open_space("random_conv", CPU)])
+    features = extract(batches(), [open_space(space, CPU, Places(tmp_path)) for space in ("pixels", "random_conv")])
     assert made == [10, 200]
     assert features["pixels"][:, 0].tolist() == pytest.approx([10 / 255] * 2 + [200 / 255] * 2)
     assert len(features["random_conv"]) == 4
 
 
-def test_large_images_are_compared_at_32_pixels_a_side() -> None:
-    assert open_space("pixels", CPU)(torch.zeros(1, 3, 100, 20, dtype=torch.uint8)).shape == (1, 3 * 32 * 20)
+def test_large_images_are_compared_at_32_pixels_a_side(tmp_path: Path) -> None:
+    assert open_space("pixels", CPU, Places(tmp_path))(torch.zeros(1, 3, 100, 20, dtype=torch.uint8)).shape == (
+        1,
+        3 * 32 * 20,
+    )
+
+
+def test_a_classifier_without_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="this data has none"):
+        open_space("classifier", CPU, Places(tmp_path))

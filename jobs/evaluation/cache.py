@@ -1,5 +1,6 @@
-"""Features of the data, computed once: plain .npy files, named by what they depend on, written aside and renamed."""
+"""What is computed once a machine: files named by what they depend on, written aside and renamed."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -13,21 +14,41 @@ logger = logging.getLogger(__name__)
 
 
 def cached(directory: Path, name: str, depends_on: tuple[object, ...], compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array stored under `name` and everything it depends on, or `compute()`, then stored.
-
-    A cache that cannot be written costs time, not the run: the failure is logged and the computed array returned.
-    """
+    """The array stored under `name` and everything it depends on, or `compute()`, then stored."""
     key = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]
     path = directory / f"{name}-{key}.npy"
     stored = _read(path)
     if stored is not None:
         return stored
     array = compute()
-    try:
-        _write(path, array)
-    except OSError as error:
-        logger.warning("features of the data were not cached: %s", error)
+    keep(path, lambda aside: _save(array, aside))
     return array
+
+
+def keep(path: Path, write: Callable[[Path], None]) -> None:
+    """Has `write` make the file beside its place and renames it: nobody ever reads half of one.
+
+    A cache that cannot be written costs time, not the run: the failure is logged.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(aside)
+        aside.replace(path)
+    except OSError as error:
+        logger.warning("%s was not cached: %s", path.name, error)
+    finally:
+        _forget(aside)
+
+
+def _forget(aside: Path) -> None:
+    with contextlib.suppress(OSError):
+        aside.unlink(missing_ok=True)
+
+
+def _save(array: np.ndarray, path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def _read(path: Path) -> np.ndarray | None:
@@ -35,14 +56,3 @@ def _read(path: Path) -> np.ndarray | None:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):  # absent, or torn by a full disk: compute again
         return None
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

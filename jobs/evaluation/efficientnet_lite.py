@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jobs.evaluation.weights import EFFICIENTNET_LITE0
+from jobs.evaluation.weights import locate
 
 EPSILON = 1e-3  # of its batch norm, as in TensorFlow's
 STAGES = (  # repeats, kernel, stride of the first, expansion, channels in, channels out
@@ -68,7 +68,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """[N, 3, 224, 224] of (x - 127)/128 -> [N, 1280]."""
+    """[N, 3, 224, 224] of (x - 127)/128 -> [N, 1280]; `head` makes them the logits of ImageNet's 1000 classes."""
 
     def __init__(self, state: StateDict) -> None:
         super().__init__()
@@ -87,6 +87,8 @@ class EfficientNetLite0(nn.Module):
         self.layers = nn.Sequential(
             Convolution(state, "_conv_stem", "_bn0", stride=2), *blocks, Convolution(state, "_conv_head", "_bn1")
         )
+        self.head = nn.Linear(*reversed(state["_fc.weight"].shape))
+        self.head.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return self.layers(x_NCHW).mean((2, 3))
@@ -94,5 +96,6 @@ class EfficientNetLite0(nn.Module):
 
 def load() -> EfficientNetLite0:
     """The network with its ImageNet weights. Raises InternalError if the package is absent or its file is another."""
-    state = torch.load(EFFICIENTNET_LITE0.verified(), map_location="cpu", weights_only=True)
+    _, path = locate("efficientnet_lite0", None)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     return EfficientNetLite0(state)

@@ -15,16 +15,18 @@ from torch import Tensor
 from jobs.errors import DataError, InternalError
 from jobs.evaluation import frechet, modes, table, trust
 from jobs.evaluation.cache import cached
-from jobs.evaluation.features import Extractor, extract, open_space, quantise
+from jobs.evaluation.classifier import Labelled
+from jobs.evaluation.features import Extractor, Places, Space, extract, open_pairs, open_space, open_spectrum
 from jobs.evaluation.nearest import Nearest, nearest
+from jobs.evaluation.pictures import quantise
 from jobs.evaluation.rows import MetricRow
-from jobs.spec.evaluation import Evaluation, FeatureSpace
+from jobs.spec.evaluation import Evaluation
 
 Sample = Callable[[int, int], Tensor]
 """(count, seed) -> `count` images [count, C, H, W] in [-1, 1]"""
 Progress = Callable[[int, int], None]
 """(done, total) in images"""
-Features = dict[FeatureSpace, Tensor]
+Features = dict[Space, Tensor]
 
 
 class Evaluator:
@@ -44,14 +46,27 @@ class Evaluator:
         cache_dir: Path,
         device: torch.device,
         labels_N: np.ndarray | None = None,
+        weights_dir: Path | None = None,
     ) -> None:
         if len(real_NCHW) < 4:
             raise DataError(f"evaluation: the data holds {len(real_NCHW)} images; four are the least to compare with")
         self.section, self.real_NCHW, self.labels_N = section, real_NCHW, labels_N
         self.digest, self.cache_dir, self.device = digest, cache_dir, device
-        self.extractors = [open_space(space, device) for space in section.features]
+        self.places = Places(cache_dir, weights_dir)
+        self.extractors = self._open()
         self._order = np.random.RandomState(section.seed).permutation(len(real_NCHW))
-        self._real: tuple[Features, dict[FeatureSpace, frechet.Gaussian]] | None = None
+        self._real: tuple[Features, dict[Space, frechet.Gaussian]] | None = None
+
+    def _open(self) -> list[Extractor]:
+        """One extractor a feature space, and those that single metrics need."""
+        section, labels_N = self.section, self.labels_N
+        labelled = Labelled(self.real_NCHW, labels_N, self.digest) if labels_N is not None else None
+        extractors = [open_space(space, self.device, self.places, labelled) for space in section.features]
+        if "spectrum_gap" in section.metrics:
+            extractors.append(open_spectrum(self.device))
+        if "lpips_diversity" in section.metrics:
+            extractors.append(open_pairs(section.lpips, self.device, self.places))
+        return extractors
 
     @property
     def real_samples(self) -> int:
@@ -86,7 +101,7 @@ class Evaluator:
 
     def nearest(self, sample_MCHW: Tensor, k: int) -> Nearest:
         """The k images nearest to each sample ([-1, 1]) among all of the data, by distance of pixels."""
-        pixels = open_space("pixels", self.device)
+        pixels = open_space("pixels", self.device, self.places)
         blocks = (pixels(self._read(positions)) for positions in self._batches(np.arange(len(self.real_NCHW))))
         return nearest(pixels(quantise(sample_MCHW)).to(self.device), blocks, k)
 
@@ -97,9 +112,10 @@ class Evaluator:
         *,
         images: int,
         label: str,
-        gaussians: dict[FeatureSpace, frechet.Gaussian] | None = None,
+        gaussians: dict[Space, frechet.Gaussian] | None = None,
     ) -> list[MetricRow]:
         rows: list[MetricRow] = []
+        real_samples, samples = (len(features[self.section.features[0]]) for features in (real, fake))
         for extractor in self.extractors:
             real_ND, fake_MD = (table.to_device(features[extractor.space], self.device) for features in (real, fake))
             shared = MetricRow(
@@ -107,14 +123,15 @@ class Evaluator:
                 features=extractor.space,
                 value=0.0,
                 images=images,
-                samples=len(fake_MD),
-                real_samples=len(real_ND),
+                samples=samples,
+                real_samples=real_samples,
                 resize=extractor.resize,
                 seed=self.section.seed,
                 label=label,
             )
-            gaussian = gaussians[extractor.space] if gaussians else None
-            rows += table.rows(table.Comparison(real_ND, fake_MD, gaussian, self.section, shared))
+            gaussian = gaussians.get(extractor.space) if gaussians else None
+            side = min(self.real_NCHW.shape[2:])
+            rows += table.rows(table.Comparison(real_ND, fake_MD, extractor, self.section, shared, side, gaussian))
         return rows
 
     def _generated(self, sample: Sample, progress: Progress | None) -> Iterator[Tensor]:
@@ -133,11 +150,11 @@ class Evaluator:
             if progress is not None:
                 progress(start + count, total)
 
-    def _real_features(self) -> tuple[Features, dict[FeatureSpace, frechet.Gaussian]]:
+    def _real_features(self) -> tuple[Features, dict[Space, frechet.Gaussian]]:
         """Features of the drawn real images, and their Gaussians, which every evaluation of a run shares."""
         if self._real is None:
             real = self._features_of(self._order[: self.real_samples])
-            fitted = self.section.features if "fd" in self.section.metrics else ()
+            fitted = self.section.features if {"fd", "fid"} & set(self.section.metrics) else ()
             self._real = real, {space: frechet.fit(real[space].to(self.device)) for space in fitted}
         return self._real
 
@@ -162,7 +179,7 @@ class Evaluator:
     def _modes(self, positions: np.ndarray) -> np.ndarray:
         if self.labels_N is not None:
             return modes.classes(np.asarray(self.labels_N)[positions])
-        pixels = open_space("pixels", self.device)
+        pixels = open_space("pixels", self.device, self.places)
         features_ND = torch.cat([pixels(self._read(batch)) for batch in self._batches(positions)])
         return modes.clusters(features_ND.to(self.device), self.section.seed)
 

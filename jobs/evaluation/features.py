@@ -3,110 +3,160 @@
 Everything here takes uint8 images: what a generator makes is quantised first, because what a person opens is.
 """
 
+import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import assert_never
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, assert_never
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jobs.errors import Diverged, InternalError
-from jobs.evaluation import efficientnet_lite, random_conv
-from jobs.spec.evaluation import FeatureSpace
+from jobs.errors import SpecError
+from jobs.evaluation import classifier, convolutions, efficientnet_lite, perceptual, spectrum
+from jobs.evaluation.inception import Inception
+from jobs.evaluation.pictures import LPIPS_RESIZE, area, bicubic, for_lpips, to_rgb
+from jobs.evaluation.random_conv import RandomConv
+from jobs.spec.evaluation import FeatureSpace, LpipsNetwork
 
 PIXELS_SIDE = 32
+CPU_BATCH = 8
+"""Images at a time on a processor, whose cache holds the activations of no more; even, so that pairs stay pairs."""
+
+Space = FeatureSpace | Literal["spectrum", "lpips_alex", "lpips_vgg", "lpips_squeeze"]
+"""A feature space, or what single metrics need of each image (or pair of images) in its place."""
+
 Network = Callable[[Tensor], Tensor]
+Head = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where weights come from and where what was computed once is kept."""
+
+    cache_dir: Path
+    weights_dir: Path | None = None
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Takes images to one feature space."""
+    """Takes images to one space."""
 
-    space: FeatureSpace
+    space: Space
     resize: str
-    version: int
-    """Raised when the same image gets other features: cached features of other versions are never read."""
+    version: str
+    """Changes when the same image gets other features: cached features of other versions are never read."""
     network: Network
     device: torch.device
+    head: Head | None = None
+    """Features to logits, where the space comes from a classifier."""
+    note: str | None = None
 
     def __call__(self, image_NCHW: Tensor) -> Tensor:
         """uint8 [N, C, H, W] on any device -> float32 [N, D] on the processor."""
         # Features are stored and compared, so they must not depend on the card: no TF32.
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            parts = image_NCHW.split(8) if self.device.type == "cpu" else (image_NCHW,)  # 8 stay in a CPU's cache
+            parts = image_NCHW.split(CPU_BATCH) if self.device.type == "cpu" else (image_NCHW,)
             return torch.cat([self.network(part.to(self.device)).float().cpu() for part in parts])
 
 
-def quantise(image_NCHW: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, as pictures are written. Raises Diverged if a pixel is not a finite number."""
-    if not bool(torch.isfinite(image_NCHW).all()):
-        raise Diverged("samples: the generator made pixels that are not finite numbers; they cannot be measured")
-    return ((image_NCHW.float() + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
+def open_space(
+    space: FeatureSpace, device: torch.device, places: Places, labelled: classifier.Labelled | None = None
+) -> Extractor:
+    """The extractor of a feature space.
 
-
-def to_rgb(image_NCHW: Tensor) -> Tensor:
-    """uint8 grey, RGB or RGBA -> float32 RGB in [0, 255]. Grey becomes three equal channels; alpha lies over white."""
-    image_NCHW = image_NCHW.float()
-    match image_NCHW.shape[1]:
-        case 1:
-            return image_NCHW.expand(-1, 3, -1, -1)
-        case 3:
-            return image_NCHW
-        case 4:
-            alpha_N1HW = image_NCHW[:, 3:] / 255
-            return image_NCHW[:, :3] * alpha_N1HW + 255 * (1 - alpha_N1HW)
-        case channels:
-            raise InternalError(f"images have {channels} channels; features are known for 1 (grey), 3 (RGB), 4 (RGBA)")
-
-
-def bicubic(image_NCHW: Tensor, side: int) -> Tensor:
-    """Bicubic with antialiasing to `side`², clipped: the "clean" resize of Parmar et al. 2022, not re-quantised."""
-    return F.interpolate(image_NCHW, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp_(0, 255)
-
-
-def _pixels(image_NCHW: Tensor) -> Tensor:
-    """uint8 -> [N, C·h·w] in [0, 1], each side averaged down to at most `PIXELS_SIDE`."""
-    size = tuple(min(side, PIXELS_SIDE) for side in image_NCHW.shape[2:])
-    return (F.interpolate(image_NCHW.float(), size, mode="area") / 255).flatten(1)
-
-
-def _random_conv(device: torch.device) -> Network:
-    network = _placed(random_conv.RandomConv(), device)
-    return lambda image_NCHW: network(_channels_last(bicubic(to_rgb(image_NCHW), 64) / 127.5 - 1))
-
-
-def _efficientnet_lite0(device: torch.device) -> Network:
-    network = _placed(efficientnet_lite.load(), device)
-    return lambda image_NCHW: network(_channels_last((bicubic(to_rgb(image_NCHW), 224) - 127) / 128))
-
-
-def _placed(network: nn.Module, device: torch.device) -> nn.Module:
-    return network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _channels_last(image_NCHW: Tensor) -> Tensor:
-    return image_NCHW.contiguous(memory_format=torch.channels_last)
-
-
-def open_space(space: FeatureSpace, device: torch.device) -> Extractor:
-    """The extractor of a feature space. Raises InternalError if its weights are absent or are not the known ones."""
+    Raises InternalError if its weights are absent or are not the known ones, SpecError for a classifier without labels.
+    """
     match space:
         case "pixels":
-            return Extractor(space, f"area to at most {PIXELS_SIDE}", 1, _pixels, device)
+            return Extractor(space, f"area to at most {PIXELS_SIDE}", "1", _pixels, device)
         case "random_conv":
-            return Extractor(space, "bicubic antialias to 64", 1, _random_conv(device), device)
+            return _network(space, RandomConv(), 64, lambda rgb: rgb / 127.5 - 1, device)
         case "efficientnet_lite0":
-            return Extractor(space, "bicubic antialias to 224", 1, _efficientnet_lite0(device), device)
+            lite0 = efficientnet_lite.load()
+            return _with_head(_network(space, lite0, 224, lambda rgb: (rgb - 127) / 128, device), lite0.head)
+        case "inception_v3":
+            inception = Inception(convolutions.load(space, places.weights_dir, places.cache_dir))
+            return _network(space, inception, 299, lambda rgb: (rgb - 128) / 128, device)
+        case "vgg16":
+            lpips = perceptual.load("vgg", places.weights_dir, places.cache_dir)
+            return _network(space, perceptual.LastTap(lpips), 224, lambda rgb: rgb / 127.5 - 1, device)
+        case "classifier":
+            return _classifier(device, places, labelled)
         case _:
             assert_never(space)
 
 
-def extract(batches: Iterable[Tensor], extractors: Iterable[Extractor]) -> dict[FeatureSpace, Tensor]:
+def open_spectrum(device: torch.device) -> Extractor:
+    """Ring powers of each image at its own size."""
+
+    def network(image_NCHW: Tensor) -> Tensor:
+        return spectrum.ring_powers(to_rgb(image_NCHW).mean(1) / 255)
+
+    return Extractor("spectrum", "none", "1", network, device)
+
+
+def open_pairs(lpips: LpipsNetwork, device: torch.device, places: Places) -> Extractor:
+    """LPIPS between every image at an even position of its batch and the next one: [N] images -> [N/2, 1]."""
+    network = perceptual.load(lpips, places.weights_dir, places.cache_dir).to(device)
+
+    def distances(image_NCHW: Tensor) -> Tensor:
+        activations = network.activations(for_lpips(to_rgb(image_NCHW[: len(image_NCHW) // 2 * 2])))
+        return network.between([x[0::2] for x in activations], [x[1::2] for x in activations])[:, None]
+
+    match lpips:
+        case "alex":
+            return Extractor("lpips_alex", LPIPS_RESIZE, "1", distances, device)
+        case "vgg":
+            return Extractor("lpips_vgg", LPIPS_RESIZE, "1", distances, device)
+        case "squeeze":
+            return Extractor("lpips_squeeze", LPIPS_RESIZE, "1", distances, device)
+        case _:
+            assert_never(lpips)
+
+
+def extract(batches: Iterable[Tensor], extractors: Iterable[Extractor]) -> dict[Space, Tensor]:
     """Every space's features of the same images; each batch (uint8 NCHW) is made once and read by all extractors."""
     extractors = list(extractors)
-    parts: dict[FeatureSpace, list[Tensor]] = {extractor.space: [] for extractor in extractors}
+    parts: dict[Space, list[Tensor]] = {extractor.space: [] for extractor in extractors}
     for image_NCHW in batches:
         for extractor in extractors:
             parts[extractor.space].append(extractor(image_NCHW))
     return {space: torch.cat(tensors) for space, tensors in parts.items()}
+
+
+def _pixels(image_NCHW: Tensor) -> Tensor:
+    """uint8 -> [N, C·h·w] in [0, 1]."""
+    return (area(image_NCHW.float(), PIXELS_SIDE) / 255).flatten(1)
+
+
+def _network(
+    space: FeatureSpace, network: nn.Module, side: int, scale: Callable[[Tensor], Tensor], device: torch.device
+) -> Extractor:
+    """The extractor of a network that takes `side`² images, `scale`d from RGB in [0, 255]."""
+    network = network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def features(image_NCHW: Tensor) -> Tensor:
+        scaled_NCHW = scale(bicubic(to_rgb(image_NCHW), side))
+        return network(scaled_NCHW.contiguous(memory_format=torch.channels_last))
+
+    return Extractor(space, f"bicubic antialias to {side}", "1", features, device)
+
+
+def _with_head(extractor: Extractor, head: nn.Linear) -> Extractor:
+    return replace(extractor, head=copy.deepcopy(head).double().to(extractor.device).requires_grad_(False))
+
+
+def _classifier(device: torch.device, places: Places, labelled: classifier.Labelled | None) -> Extractor:
+    if labelled is None:
+        raise SpecError(
+            "evaluation.features: classifier is trained on the labels of the data, and this data has none",
+            hint="use efficientnet_lite0, random_conv or pixels",
+        )
+    trained = classifier.open_classifier(labelled, places.cache_dir, device)
+    network = trained.network.to(device)
+    note = f"classifier of {trained.count} classes, right on {trained.accuracy:.1%} of held-out images"
+    resize = f"area to at most {classifier.SIDE}"
+    version = f"{classifier.VERSION}-{labelled.digest}"
+    plain = Extractor("classifier", resize, version, lambda x: network(classifier.prepare(x)), device, note=note)
+    return _with_head(plain, network.head)

@@ -67,17 +67,3 @@ def distance(first: Gaussian, second: Gaussian) -> float:
 def frechet_distance(real_ND: Tensor, fake_ND: Tensor) -> float:
     """The Fréchet distance between two sets of features. It falls with N: compare at equal counts only."""
     return distance(fit(real_ND), fit(fake_ND))
-
-
-def jackknife(real: Gaussian, fake_ND: Tensor, groups: int = 10) -> float:
-    """Standard error of the distance over the generated images: each of `groups` is left out in turn.
-
-    (Delete-a-group jackknife, se² = (g-1)/g Σ (dᵢ - d̄)². A bootstrap would not do: repeating images lowers the rank of
-    Σ and shifts the distance itself.)
-    """
-    groups = min(groups, len(fake_ND) // 2)
-    if groups < 2:
-        return float("nan")
-    left_out = torch.arange(len(fake_ND), device=fake_ND.device) % groups
-    values = torch.tensor([distance(real, fit(fake_ND[left_out != group])) for group in range(groups)]).double()
-    return ((groups - 1) / groups * (values - values.mean()).square().sum()).sqrt().item()

@@ -1,6 +1,12 @@
 """95 % intervals beside every value."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
 
 RESAMPLES = 1000
 
@@ -20,16 +26,29 @@ def percentiles(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def around(value: float, standard_error: float, degrees: int) -> tuple[float, float] | None:
-    """`value` ± t · standard error with Student's t at 97.5 %; None where there is no standard error."""
-    if not np.isfinite(standard_error):
+@dataclass(frozen=True)
+class Jackknife:
+    """A standard error and its degrees of freedom."""
+
+    standard_error: float
+    degrees: int
+
+
+def jackknife(features_ND: Tensor, statistic: Callable[[Tensor], float], groups: int) -> Jackknife | None:
+    """Standard error of `statistic` over the images, each of `groups` left out in turn; None for fewer than 4 images.
+
+    Delete-a-group jackknife (Kott 2001), se² = (g-1)/g Σ (dᵢ - d̄)². A bootstrap would not do for statistics of a
+    covariance: repeating images lowers its rank and shifts the statistic itself.
+    """
+    groups = min(groups, len(features_ND) // 2)
+    if groups < 2:
         return None
-    # Cornish-Fisher expansion of Student's t (Abramowitz and Stegun 26.7.5): exact to 1e-3 from 5 degrees on.
-    z = 1.959963984540054
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    t = z + sum(term / degrees**power for power, term in enumerate(terms, start=1))
-    return value - t * standard_error, value + t * standard_error
+    group_N = torch.arange(len(features_ND), device=features_ND.device) % groups
+    values = np.array([statistic(features_ND[group_N != group]) for group in range(groups)])
+    return Jackknife(float(np.sqrt((groups - 1) / groups * ((values - values.mean()) ** 2).sum())), groups - 1)
+
+
+def around(value: float, standard_error: float, degrees: int) -> tuple[float, float]:
+    """`value` ± t · standard error with Student's t at 97.5 %."""
+    half = float(stdtrit(degrees, 0.975)) * standard_error
+    return value - half, value + half

@@ -9,7 +9,6 @@ A ball around an image reaches to its k-th nearest neighbour in its own set (its
 """
 
 from dataclasses import dataclass
-from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
@@ -26,20 +25,6 @@ class Neighbourhoods:
     recalled_N: Tensor
     dense_M: Tensor
     covered_N: Tensor
-
-    def of(self, metric: Literal["precision", "recall", "density", "coverage"]) -> Tensor:
-        """The values whose mean is `metric`: over generated images, or for recall and coverage over real ones."""
-        match metric:
-            case "precision":
-                return self.precise_M
-            case "recall":
-                return self.recalled_N
-            case "density":
-                return self.dense_M
-            case "coverage":
-                return self.covered_N
-            case _:
-                assert_never(metric)
 
 
 def squared_distances(first_ND: Tensor, second_MD: Tensor) -> Tensor:

@@ -11,13 +11,39 @@ from pydantic import Field, model_validator
 
 from jobs.spec.base import Section
 
-FeatureSpace = Literal["pixels", "random_conv", "efficientnet_lite0"]
-"""Where images are compared. `pixels` and `random_conv` need no learned weights; `efficientnet_lite0` saw ImageNet."""
+FeatureSpace = Literal["pixels", "random_conv", "efficientnet_lite0", "classifier", "inception_v3", "vgg16"]
+"""Where images are compared. `pixels` and `random_conv` need no learned weights; `classifier` is trained on the labels
+of the job's own data; the others saw ImageNet. Only `efficientnet_lite0` comes with gankiln itself."""
 
-MetricName = Literal["fd", "kid", "precision", "recall", "density", "coverage"]
+MetricName = Literal[
+    "fd",
+    "fid",
+    "kid",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "vendi",
+    "memorisation",
+    "classifier_score",
+    "spectrum_gap",
+    "lpips_diversity",
+    "ppl_z",
+    "ppl_w",
+]
+LpipsNetwork = Literal["alex", "vgg", "squeeze"]
 
 FEATURE_SPACES: tuple[FeatureSpace, ...] = get_args(FeatureSpace)
-METRICS: tuple[MetricName, ...] = get_args(MetricName)
+DEFAULT_METRICS: tuple[MetricName, ...] = (
+    "fd",
+    "kid",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "memorisation",
+    "spectrum_gap",
+)
 
 
 class Evaluation(Section):
@@ -45,10 +71,18 @@ class Evaluation(Section):
         description="Feature spaces; every metric is measured in each, so that an unfit space shows itself.",
     )
     metrics: tuple[MetricName, ...] = Field(
-        METRICS,
+        DEFAULT_METRICS,
         min_length=1,
-        description="fd: Fréchet distance (0 is best). kid: kernel distance, unbiased (0 is best). precision, density: "
-        "do samples look like data? recall, coverage: is all of the data there?",
+        description="fd: Fréchet distance (0 is best); its rows in inception_v3 are called fid, and fid asks for those "
+        "alone. kid: kernel distance, unbiased (0 is best). precision, density: do samples look like data? recall, "
+        "coverage: is all of the data there? vendi: effective number of different samples. memorisation: share of "
+        "samples nearer to an image of the data than that is to any other (compare with other real images). "
+        "classifier_score: Inception Score's formula with the classifier of the feature space. spectrum_gap: "
+        "difference of power spectra in dB. lpips_diversity: mean LPIPS between samples. ppl_z, ppl_w: perceptual path "
+        "length.",
+    )
+    lpips: LpipsNetwork = Field(
+        "alex", description="Network of LPIPS in lpips_diversity; perceptual path length always uses vgg, as published."
     )
     nearest_neighbours: int | None = Field(
         None,
@@ -90,6 +124,20 @@ class Evaluation(Section):
         for field, names in (("features", self.features), ("metrics", self.metrics)):
             if repeated := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{field}: {', '.join(repeated)} is listed more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_honest(self) -> Self:
+        if "fid" in self.metrics and "inception_v3" not in self.features:
+            raise ValueError(
+                "metrics: fid is the Fréchet distance of Inception's features: add inception_v3 to features, "
+                "or ask for fd, which is measured in every feature space"
+            )
+        if "classifier_score" in self.metrics and not {"classifier", "efficientnet_lite0"} & set(self.features):
+            raise ValueError(
+                "metrics: classifier_score needs a feature space that classifies: add classifier or efficientnet_lite0 "
+                "to features"
+            )
         return self
 
     def neighbours(self, metric: MetricName) -> int:
