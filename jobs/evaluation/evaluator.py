@@ -5,6 +5,7 @@ rows = evaluator.measure(recipe.sample, images)
 rows += evaluator.sanity()
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,14 +14,18 @@ import torch
 from torch import Tensor
 
 from jobs.errors import DataError, InternalError
-from jobs.evaluation import frechet, modes, table, trust
+from jobs.evaluation import frechet, modes, perceptual, table, trust
 from jobs.evaluation.cache import cached
 from jobs.evaluation.classifier import Labelled
 from jobs.evaluation.features import Extractor, Places, Space, extract, open_pairs, open_space, open_spectrum
+from jobs.evaluation.intervals import bootstrap_mean
 from jobs.evaluation.nearest import Nearest, nearest
-from jobs.evaluation.pictures import quantise
+from jobs.evaluation.path_length import Latent, path_lengths
+from jobs.evaluation.pictures import LPIPS_RESIZE, quantise
 from jobs.evaluation.rows import MetricRow
-from jobs.spec.evaluation import Evaluation
+from jobs.spec.evaluation import Evaluation, MetricName, PathSpace
+
+logger = logging.getLogger(__name__)
 
 Sample = Callable[[int, int], Tensor]
 """(count, seed) -> `count` images [count, C, H, W] in [-1, 1]"""
@@ -74,12 +79,25 @@ class Evaluator:
         return min(self.section.real_samples or self.section.samples, len(self.real_NCHW))
 
     def measure(
-        self, sample: Sample, images: int, *, progress: Progress | None = None, label: str = ""
+        self,
+        sample: Sample,
+        images: int,
+        *,
+        progress: Progress | None = None,
+        label: str = "",
+        latent: Latent | None = None,
     ) -> list[MetricRow]:
-        """The table of a generator after `images` real images were shown. Samples are a function of the seed alone."""
-        real, gaussians = self._real_features()
-        fake = extract(self._generated(sample, progress), self.extractors)
-        return self._table(real, fake, images=images, label=label, gaussians=gaussians)
+        """The table of a generator after `images` real images were shown. Samples are a function of the seed alone.
+
+        Path lengths need `latent`; without it they are left out, and the log says so.
+        """
+        rows = self._compare(self._generated(sample, progress), images=images, label=label)
+        return rows + self._path_lengths(latent, images, label)
+
+    def measure_images(self, image_NCHW: np.ndarray, images: int = 0, *, label: str = "") -> list[MetricRow]:
+        """The table of given images, uint8 [N, C, H, W], of any count; at most the section's `samples`."""
+        order = np.random.RandomState(self.section.seed).permutation(len(image_NCHW))[: self.section.samples]
+        return self._compare((self._read(batch, image_NCHW) for batch in self._batches(order)), images, label)
 
     def sanity(self) -> list[MetricRow]:
         """What the table says of pairs whose answer is known: two samples of the data; the data and noise; the data
@@ -104,6 +122,42 @@ class Evaluator:
         pixels = open_space("pixels", self.device, self.places)
         blocks = (pixels(self._read(positions)) for positions in self._batches(np.arange(len(self.real_NCHW))))
         return nearest(pixels(quantise(sample_MCHW)).to(self.device), blocks, k)
+
+    def _compare(self, batches: Iterator[Tensor], images: int, label: str) -> list[MetricRow]:
+        """The table of uint8 batches against the real images drawn."""
+        real, gaussians = self._real_features()
+        return self._table(real, extract(batches, self.extractors), images=images, label=label, gaussians=gaussians)
+
+    def _path_lengths(self, latent: Latent | None, images: int, label: str) -> list[MetricRow]:
+        section = self.section
+        spaces: list[tuple[MetricName, PathSpace]] = [("ppl_z", "z"), ("ppl_w", "w")]
+        asked = [(metric, space) for metric, space in spaces if metric in section.metrics]
+        if asked and latent is None:
+            logger.warning("%s left out: this generator shows no latents", " and ".join(name for name, _ in asked))
+        if not asked or latent is None:
+            return []
+        lpips = perceptual.load("vgg", self.places.weights_dir, self.places.cache_dir).to(self.device)
+        rows = []
+        for metric, space in asked:
+            lengths = path_lengths(latent, lpips, space, section.samples, section.batch, section.seed)
+            low, high = bootstrap_mean(lengths, section.seed) if section.intervals else (None, None)
+            rows.append(
+                MetricRow(
+                    metric=metric,
+                    features="lpips_vgg",
+                    value=float(lengths.mean()),
+                    images=images,
+                    samples=section.samples,
+                    interval_low=low,
+                    interval_high=high,
+                    interval_kind="95 %, bootstrap over paths" if section.intervals else None,
+                    resize=LPIPS_RESIZE,
+                    seed=section.seed,
+                    note="t uniform in [0, 1], ε = 1e-4, lowest and highest 1 % of paths left out",
+                    label=label,
+                )
+            )
+        return rows
 
     def _table(
         self,
@@ -199,5 +253,6 @@ class Evaluator:
     def _batches(self, positions: np.ndarray) -> Iterator[np.ndarray]:
         return (positions[i : i + self.section.batch] for i in range(0, len(positions), self.section.batch))
 
-    def _read(self, positions: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(self.real_NCHW[positions]))
+    def _read(self, positions: np.ndarray, image_NCHW: np.ndarray | None = None) -> Tensor:
+        source_NCHW = self.real_NCHW if image_NCHW is None else image_NCHW
+        return torch.from_numpy(np.ascontiguousarray(source_NCHW[positions]))

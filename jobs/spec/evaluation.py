@@ -31,7 +31,11 @@ MetricName = Literal[
     "ppl_z",
     "ppl_w",
 ]
+ReconstructionMetric = Literal["lpips", "ssim", "ms_ssim", "psnr", "l1"]
+"""Of systems whose pictures have a target."""
+
 LpipsNetwork = Literal["alex", "vgg", "squeeze"]
+PathSpace = Literal["z", "w"]
 
 FEATURE_SPACES: tuple[FeatureSpace, ...] = get_args(FeatureSpace)
 DEFAULT_METRICS: tuple[MetricName, ...] = (
