@@ -12,7 +12,9 @@ import errno
 import fcntl
 import hashlib
 import os
+import random
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,8 +25,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jobs.errors import StoreError
 from service.store import FullStore, Stat, Store
-
-CHUNK_BYTES = 1 << 20
 
 
 class CachedFile(BaseModel):
@@ -95,18 +95,25 @@ class Cache:
     def _provide(
         self, store: Store, key: str, address: str, identity: str, objects: list[Stat], lock: IO[bytes]
     ) -> None:
-        """Leaves with a valid entry and the lock held shared."""
+        """Leaves with a valid entry and the lock held shared.
+
+        flock does not convert a lock in one step: between shared and exclusive anybody may come first, so each round
+        looks again at what is there.
+        """
         while True:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_SH)  # waits for whoever fetches it
+            if self._is_valid(identity):
+                os.utime(self._folder / identity / "entry.json")
+                return
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # somebody else is about to fetch it, or still uses what is damaged
+                time.sleep(random.uniform(0.05, 0.2))  # noqa: S311
+                continue
             if not self._is_valid(identity):
                 self._remove(identity)
                 self._make_room(address, sum(stat.size_bytes for stat in objects))
                 self._download(store, key, address, identity, objects)
-            os.utime(self._folder / identity / "entry.json")
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            # A lock is not converted in one step: between the two lines somebody may have evicted the entry.
-            if (self._folder / identity / "entry.json").exists():
-                return
 
     def _is_valid(self, identity: str) -> bool:
         entry = self._entry(identity)
