@@ -139,7 +139,7 @@ def test_a_generated_set_knows_its_modes(tmp_path: Path) -> None:
     assert dataset.labels_N is None and dataset.class_names == () and dataset.modes_N.max() == 7
     labelled = opened(SMALL.model_copy(update={"labels": True}), tmp_path)
     np.testing.assert_array_equal(labelled.labels_N, labelled.modes_N)
-    assert len(labelled.class_names) == 8 and labelled.class_names[0] == "square, hue 0, middle"
+    assert len(labelled.class_names) == 8 and labelled.class_names[0] == "corner, hue 0, middle"
 
 
 def test_a_job_killed_while_decoding_starts_clean(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_what_was_made_reads_back_as_it_was(tmp_path: Path) -> None:
     dataset = opened(ImageZip(path="out/modegrid.zip", resolution=32, labels=True), tmp_path)
     np.testing.assert_array_equal(dataset.images_NCHW, images_NCHW)
     np.testing.assert_array_equal(dataset.labels_N, mode_N)
-    assert dataset.class_names[:2] == ("square, hue 0, middle", "square, hue 0, top left")
+    assert dataset.class_names[:2] == ("corner, hue 0, middle", "corner, hue 0, top left")
 
 
 def test_names_are_those_of_the_stylegan_tool(tmp_path: Path) -> None:
