@@ -19,6 +19,7 @@ EventKind = Literal[
     "checkpoint",  # images, path, seconds, bytes
     "evaluation",  # images, rows[]
     "verdict",  # images, one verdict
+    "statistics",  # images, statistics{}: what was measured at a check, between two progress events
     "phase",  # phase: preparing | training | evaluating | reporting
     "note",  # message: a decision that a person should know of
     "end",  # images, seconds, outcome

@@ -11,6 +11,7 @@ import fcntl
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ from jobs.events import EventLog
 from jobs.judge import EVENTS, Judge
 from jobs.report import Report
 from jobs.report.model import Outcome
+from jobs.rollback import Rollbacks
 from jobs.spec import Job, Loaded, load_file, warnings
 from jobs.training import state
 from jobs.training.device import choose_device, choose_precision, set_determinism
 from jobs.training.loop import Hooks, Plan, train
 from jobs.training.recipe import Recipe
 from jobs.training.state import Progress
+from jobs.watch import Watch
 
 CHECKPOINTS, SPEC = "checkpoints", "spec.yaml"
+Build = Callable[[Job, list[int], str, torch.device], Recipe]
 
 _FREE_TO_CHANGE = ("images", "sample_images", "checkpoint_images", "checkpoints_kept", "progress_seconds", "grid")
 """Keys of `training:` that do not change what a step computes, so that a run may go on with other values."""
@@ -55,8 +59,8 @@ class Surroundings:
     """Time between two progress events, where not the spec's: a person at a terminal wants them sooner."""
 
 
-def run(loaded: Loaded, around: Surroundings) -> Path:
-    """Trains, evaluates and reports the job; returns the path of its report.
+def run(loaded: Loaded, around: Surroundings, build: Build = recipes.build) -> Path:
+    """Trains, evaluates and reports the job; returns the path of its report. `build` makes the recipe.
 
     Raises an error of jobs.errors whose exit code says what a worker should do next.
     """
@@ -72,7 +76,8 @@ def run(loaded: Loaded, around: Surroundings) -> Path:
         set_determinism(device, deterministic=job.training.deterministic)
 
         dataset = open_dataset(job.recipe.data, cache_dir=around.cache_dir / "data", roots=around.roots)
-        recipe = recipes.build(job, _class_counts(dataset), precision.value, device)
+        labels = _class_counts(dataset)
+        recipe = build(job, labels, precision.value, device)
         progress, passed_over = state.restore(out / CHECKPOINTS, recipe)
         progress.attempts += 1
         events.write("start", images=progress.images, attempt=progress.attempts, target_images=job.training.images)
@@ -82,14 +87,23 @@ def run(loaded: Loaded, around: Surroundings) -> Path:
         judge = Judge(
             loaded, dataset, recipe, out, events, cache_dir=around.cache_dir, device=device, precision=precision
         )
+        watch = Watch(job, dataset, recipe, out, events, device=device, saved=progress.diagnosis)
+        hooks = _hooks(job, recipe, judge, watch, events)
+
+        def attempt() -> None:
+            with contextlib.closing(_stream(job, dataset, progress)) as stream:
+                train(recipe, stream, _plan(job, around), progress, hooks, events, around.should_stop)
+
         with _reported(judge, progress, events):
+            if progress.images == 0:
+                watch.check_wiring(lambda small: build(small, labels, precision.value, device))
             if job.evaluation.untrained and progress.images == 0 and not judge.measured(0, "untrained"):
                 judge.evaluate(0, label="untrained")
             events.write("phase", phase="training", images=progress.images)
-            with contextlib.closing(_stream(job, dataset, progress)) as stream:
-                train(recipe, stream, _plan(job, around), progress, _hooks(job, recipe, judge, events), events,
-                      around.should_stop)  # fmt: skip
+            fresh = partial(build, job, labels, precision.value, device)
+            Rollbacks(watch, recipe, fresh, progress, out / CHECKPOINTS, events).train(attempt)
             judge.finish(progress)
+            watch.evaluated(progress.images, judge.evaluator, last=True)
         return out / "report.html"
 
 
@@ -114,12 +128,13 @@ def _stream(job: Job, dataset: ImageDataset, progress: Progress) -> Any:
     )
 
 
-def _hooks(job: Job, recipe: Recipe, judge: Judge, events: EventLog) -> Hooks:
+def _hooks(job: Job, recipe: Recipe, judge: Judge, watch: Watch, events: EventLog) -> Hooks:
     """What the loop does when its clock says so."""
 
     def save(progress: Progress) -> None:
         _refuse_non_finite_weights(recipe, progress.images)
         folder = judge.out / CHECKPOINTS
+        progress.diagnosis = watch.state()
         metadata = {
             "spec": json.dumps(job.model_dump(mode="json")),
             "labels": json.dumps(_class_counts(judge.dataset)),
@@ -132,8 +147,12 @@ def _hooks(job: Job, recipe: Recipe, judge: Judge, events: EventLog) -> Hooks:
     def evaluate(progress: Progress) -> None:
         judge.evaluate(progress.images)
         judge.report(progress, "running")
+        watch.evaluated(progress.images, judge.evaluator, last=False)
 
-    return Hooks(samples=judge.show, checkpoint=save, evaluate=evaluate)
+    return Hooks(
+        samples=judge.show, checkpoint=save, evaluate=evaluate,
+        observe=watch.observe, reported=watch.reported, check=watch.check,
+    )  # fmt: skip
 
 
 def _refuse_non_finite_weights(recipe: Recipe, images: int) -> None:

@@ -108,7 +108,7 @@ class Diagnosis(Section):
     grace_images: int | None = Field(
         None,
         ge=0,
-        description="Pictures are not judged before; default: 30 % of the run, at most 200,000 images",
+        description="Pictures are not judged before; default: 30 % of the run, 5,000 to 200,000 images",
     )
 
     def override(self, name: DetectorName) -> Override:

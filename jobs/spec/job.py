@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jobs.spec.base import Section
+from jobs.spec.diagnosis import Diagnosis
 from jobs.spec.evaluation import Evaluation
 from jobs.spec.stylegan2 import StyleGAN2
 
@@ -65,4 +66,5 @@ class Job(Section):
     recipe: Recipe
     training: Training
     evaluation: Evaluation = Evaluation()
+    diagnosis: Diagnosis = Diagnosis()
     queue: Queue = Queue()

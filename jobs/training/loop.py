@@ -37,12 +37,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What happens at those times. `observe` sees every step's scalars, on the device; it may raise to end the run."""
+    """What happens at those times. `observe` sees every step's scalars, on the device; `reported` comes after they were
+    read; `check` comes with samples and before checkpoints. Each may raise to end the run."""
 
     samples: Callable[[Progress], None]
     checkpoint: Callable[[Progress], None]
     evaluate: Callable[[Progress], None]
     observe: Callable[[int, dict[str, Tensor]], None] = lambda _images, _scalars: None
+    reported: Callable[[Progress], None] = lambda _progress: None
+    check: Callable[[Progress], None] = lambda _progress: None
 
 
 @dataclass
@@ -85,6 +88,7 @@ def train(
     meter = Meter(plan, events, progress)
     if progress.images == 0:
         hooks.samples(progress)
+        hooks.check(progress)
     while progress.images < plan.images:
         if should_stop():
             meter.report(progress)
@@ -109,11 +113,14 @@ def _after_step(plan: Plan, hooks: Hooks, meter: "Meter", before: int, progress:
 
     if meter.is_due() or due(plan.checkpoint_images):
         meter.report(progress)
+        hooks.reported(progress)
     with meter.paused(progress):
         if due(plan.sample_images):
             hooks.samples(progress)
         if plan.evaluate_images is not None and due(plan.evaluate_images) and not ends:
             hooks.evaluate(progress)
+        if due(plan.sample_images) or due(plan.checkpoint_images):
+            hooks.check(progress)
         if due(plan.checkpoint_images):
             hooks.checkpoint(progress)
 

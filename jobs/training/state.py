@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Progress:
     images: int = 0
     seconds: float = 0.0
     attempts: int = 0
+    diagnosis: dict[str, Any] = field(default_factory=dict)
+    """What the run's detectors must know of earlier checks, in plain values."""
 
 
 @dataclass(frozen=True)
