@@ -57,8 +57,11 @@ class Lease:
 
     @property
     def state(self) -> JobState:
-        """The job as last read: `state.cancel` and `state.pause` are what somebody asks of this attempt."""
-        return self._head.state
+        """The job as last read: `state.cancel` and `state.pause` are what somebody asks of this attempt.
+
+        After an end it is the state that the end made, also when only a later read showed that the end stands.
+        """
+        return self._ended or self._head.state
 
     @property
     def attempt_prefix(self) -> str:
@@ -187,7 +190,7 @@ class Lease:
             self._catch_up()
             if self._ended is None:
                 index = self._head.index + 1
-                head = self._log.append(index, draft, transition(self.state, index))
+                head = self._log.append(index, draft, transition(self._head.state, index))
                 self._ended = head.state if head else None
         self._settle(self._ended)
         return self._ended
@@ -213,6 +216,6 @@ class Lease:
     def _settle(self, ended: JobState) -> None:
         """The end stands already; if the store fails now, anybody who meets the old hint does this."""
         try:
-            self._hints.settle(ended, stale=keys.marker(self.state))
+            self._hints.settle(ended, stale=keys.marker(self._head.state))
         except StoreError:
             return

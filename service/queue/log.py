@@ -96,7 +96,7 @@ class JobLog:
             nonce=draft.nonce,
             writer=self._writer,
             time_seconds=round(self._store.server_time_seconds(), 3),
-            note=draft.note[:2000],
+            note=draft.note,
             interruption=draft.interruption,
             state=state,
         )

@@ -4,9 +4,10 @@ Everything here is read back from a store that others can write to: frozen, clos
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from service.queue.reasons import Interruption, Reason
 from service.store import is_key
@@ -34,6 +35,19 @@ REVIVABLE: frozenset[Status] = frozenset({"failed", "cancelled", "dead"})
 
 PRIORITIES = range(100)
 """0 to 99, larger first; 50 unless told."""
+
+
+def _cut_to(length: int) -> BeforeValidator:
+    """Texts of runs and machines are cut and cleaned, never refused: they must not stop what they describe."""
+
+    def cut(text: object) -> object:
+        return text[:length].encode("utf-8", "replace").decode() if isinstance(text, str) else text
+
+    return BeforeValidator(cut)
+
+
+Message = Annotated[str, _cut_to(4000)]
+Line = Annotated[str, _cut_to(500)]
 
 
 class Record(BaseModel):
@@ -94,14 +108,14 @@ class OutputFile(Record):
 
 
 class Failure(Record):
-    """Why an attempt ended badly. Long texts are cut by `Failure.of`, never refused."""
+    """Why an attempt ended badly."""
 
     reason: Reason
-    message: str = Field(max_length=4000)
-    hint: str | None = Field(None, max_length=1000)
+    message: Message
+    hint: Message | None = None
     exit_code: int | None = None
-    node: str = ""
-    log_tail: tuple[str, ...] = Field((), max_length=100)
+    node: Line = ""
+    log_tail: tuple[Line, ...] = Field((), max_length=100)
 
     @classmethod
     def of(
@@ -112,19 +126,18 @@ class Failure(Record):
         hint: str | None = None,
         exit_code: int | None = None,
         node: str = "",
-        log_lines: list[str] | tuple[str, ...] = (),
+        log_lines: Sequence[str] = (),
     ) -> "Failure":
-        """A failure from texts of any length: the last 100 log lines, each cut to 500 characters."""
-        tail = tuple(line[:500] for line in log_lines[-100:])
-        cut_hint = hint[:1000] if hint else None
-        return cls(reason=reason, message=message[:4000], hint=cut_hint, exit_code=exit_code, node=node, log_tail=tail)
+        """A failure with the last 100 of any number of log lines."""
+        tail = tuple(log_lines[-100:])
+        return cls(reason=reason, message=message, hint=hint, exit_code=exit_code, node=node, log_tail=tail)
 
 
 class CancelRequest(Record):
     """Somebody wants the job to stop."""
 
     reason: Literal["cancelled", "superseded"] = "cancelled"
-    message: str = Field("", max_length=1000)
+    message: Message = ""
 
 
 class JobState(Record):
@@ -197,7 +210,7 @@ class Entry(Record):
     """Unique to this write: who reads it back knows whether an unanswered create was their own."""
     writer: str
     time_seconds: float
-    note: str = Field("", max_length=2000)
+    note: Message = ""
     """One sentence for people: what happened and why."""
     interruption: Interruption | None = None
     state: JobState
@@ -206,14 +219,14 @@ class Entry(Record):
 class Progress(Record):
     """What a running attempt tells with its heartbeat."""
 
-    phase: str = Field("starting", max_length=40)
+    phase: Line = "starting"
     images: int = Field(0, ge=0)
     total_images: int | None = None
     images_per_second: float | None = None
     memory_bytes: int | None = None
     checkpoint: Checkpoint | None = None
     """The last one whose MANIFEST.json is in the store."""
-    last_line: str = Field("", max_length=500)
+    last_line: Line = ""
 
 
 class Heartbeat(Record):

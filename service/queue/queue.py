@@ -191,6 +191,10 @@ class Queue:
     def status(self, *, limit: int = 20) -> Overview:
         return self.views.overview(limit=limit)
 
+    def find(self, job: str) -> str:
+        """The id of a job by its id, the beginning of its id, or its name (then the newest). Raises JobNotFound."""
+        return self.views.find(job)
+
     def job(self, job: str) -> JobView:
         return self.views.job(job)
 

@@ -110,7 +110,7 @@ def attempt_failed(
     if facts.retry == "never":
         return _terminal(after, "failed", index, now_seconds, files=files)
     if after.failures >= after.budgets.max_failures:
-        message = f"{after.failures} failures, the last one: {failure.message}"[:4000]
+        message = f"{after.failures} failures, the last one: {failure.message}"
         last = failure.model_copy(update={"reason": "too_many_failures", "message": message})
         return _terminal(_changed(after, failure=last), "dead", index, now_seconds, files=files)
     if facts.retry == "elsewhere" and failure.node and failure.node not in after.avoid_nodes:

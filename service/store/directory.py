@@ -124,6 +124,7 @@ class DirectoryStore:
 
     def copy(self, source: str, target: str) -> None:
         """A hard link: objects are replaced, never changed in place, so two names may share their bytes."""
+        check_key(target)
         with self._request("copy", source), self._parent(source) as (from_folder, from_name):
             if not _is_file(from_name, from_folder):
                 raise KeyNotFound(source)
