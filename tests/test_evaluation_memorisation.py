@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.evaluation import memorisation
+from jobs.evaluation import distances, memorisation
 
 REFERENCE = Path(__file__).parent / "reference_metrics"
 VALUES = json.loads((REFERENCE / "reference_values.json").read_text())["values"]
@@ -18,7 +18,7 @@ def test_is_what_authenticity_leaves(name: str, monkeypatch: pytest.MonkeyPatch)
     authentic = VALUES[f"real_vs_{name}/authpct"]["dgm-eval float32"] / 100
     whole = memorisation.memorised(real, fake)
     assert whole.mean().item() == pytest.approx(1 - authentic, abs=1e-7)
-    monkeypatch.setattr(memorisation, "BLOCK", 300)
+    monkeypatch.setattr(distances, "ELEMENTS", 300_000)
     assert torch.equal(memorisation.memorised(real, fake), whole)
 
 

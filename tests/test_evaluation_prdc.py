@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.evaluation import prdc
+from jobs.evaluation import distances, prdc
 
 REFERENCE = Path(__file__).parent / "reference_metrics"
 VALUES = json.loads((REFERENCE / "reference_values.json").read_text())["values"]
@@ -58,9 +58,7 @@ def by_definition(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float
 def test_the_definition_on_a_lattice(real, fake, k, seed, side) -> None:
     """Points of a lattice have exact distances and many ties: boundaries, copies and self-exclusion all count."""
     rng = np.random.default_rng(seed)
-    real_ND, fake_ND = (rng.integers(0, side, (n, 1)).astype(np.float64) for n in (real, fake))
-    centred = real_ND - np.round(real_ND.mean())  # no rounding in the mean: ties stay ties
-    real_ND, fake_ND = np.vstack([centred, -centred]), fake_ND
+    real_ND, fake_ND = (rng.integers(0, side, (n, 2)).astype(np.float64) for n in (real, fake))
     assert measure(torch.from_numpy(real_ND), torch.from_numpy(fake_ND), k) == pytest.approx(
         by_definition(real_ND, fake_ND, k), abs=1e-12
     )
@@ -69,11 +67,10 @@ def test_the_definition_on_a_lattice(real, fake, k, seed, side) -> None:
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = features("real")[:300], features("fake")[:257]
     whole = measure(real, fake, 3)
-    monkeypatch.setattr(prdc, "BLOCK", 64)
+    monkeypatch.setattr(distances, "ELEMENTS", 7 * 257)
     assert measure(real, fake, 3) == whole
-    assert torch.equal(prdc.squared_radii(real, 3, block=7), prdc.squared_radii(real, 3, block=1000))
 
 
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="3 images have no 3-th nearest neighbour"):
-        prdc.squared_radii(torch.randn(3, 2), 3)
+        prdc.neighbourhoods(torch.randn(3, 2), torch.randn(9, 2), 3, 3)

@@ -19,7 +19,7 @@ from jobs.evaluation.cache import cached
 from jobs.evaluation.classifier import Labelled
 from jobs.evaluation.features import Extractor, Places, Space, extract, open_pairs, open_space, open_spectrum
 from jobs.evaluation.intervals import bootstrap_mean
-from jobs.evaluation.nearest import Nearest, nearest
+from jobs.evaluation.nearest import Nearest, nearest_of
 from jobs.evaluation.path_length import Latent, path_lengths
 from jobs.evaluation.pictures import LPIPS_RESIZE, quantise
 from jobs.evaluation.rows import MetricRow
@@ -121,7 +121,7 @@ class Evaluator:
         """The k images nearest to each sample ([-1, 1]) among all of the data, by distance of pixels."""
         pixels = open_space("pixels", self.device, self.places)
         blocks = (pixels(self._read(positions)) for positions in self._batches(np.arange(len(self.real_NCHW))))
-        return nearest(pixels(quantise(sample_MCHW)).to(self.device), blocks, k)
+        return nearest_of(pixels(quantise(sample_MCHW)).to(self.device), blocks, k)
 
     def _compare(self, batches: Iterator[Tensor], images: int, label: str) -> list[MetricRow]:
         """The table of uint8 batches against the real images drawn."""

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.evaluation.prdc import squared_distances
+from jobs.evaluation.distances import squared_distances
 
 CLUSTERS = 10
 ROUNDS = 20

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.evaluation.prdc import squared_distances
+from jobs.evaluation.distances import nearest, points
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,16 @@ class Nearest:
     """Euclidean distances in the feature space."""
 
 
-def nearest(sample_MD: Tensor, blocks: Iterable[Tensor], k: int) -> Nearest:
+def nearest_of(sample_MD: Tensor, blocks: Iterable[Tensor], k: int) -> Nearest:
     """The k nearest of the rows of all `blocks` (consecutive [B, D] pieces of the data) to each sample."""
-    sample_MD = sample_MD.double()
     best_MK = torch.empty(len(sample_MD), 0, dtype=torch.float64, device=sample_MD.device)
     index_MK = torch.empty(len(sample_MD), 0, dtype=torch.int64, device=sample_MD.device)
     start = 0
     for block_BD in blocks:
-        squared_MB = squared_distances(sample_MD, block_BD.to(sample_MD.device).double())
-        positions = torch.arange(start, start + len(block_BD), device=sample_MD.device).expand_as(squared_MB)
-        squared_MC, position_MC = torch.cat([best_MK, squared_MB], 1), torch.cat([index_MK, positions], 1)
+        sample, block = points(sample_MD, block_BD.to(sample_MD.device))
+        squared_MK, position_MK = nearest(sample, block, min(k, len(block)))
+        squared_MC, position_MC = torch.cat([best_MK, squared_MK], 1), torch.cat([index_MK, position_MK + start], 1)
         best_MK, order_MK = squared_MC.topk(min(k, squared_MC.shape[1]), dim=1, largest=False)
         index_MK = position_MC.gather(1, order_MK)
-        start += len(block_BD)
+        start += len(block)
     return Nearest(index_MK.cpu().numpy(), best_MK.sqrt().cpu().numpy())

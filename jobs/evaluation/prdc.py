@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 1024
-"""Rows and columns of one block of distances: 8 MiB in float64."""
+from jobs.evaluation.distances import blocks, nearest, points
 
 
 @dataclass(frozen=True)
@@ -27,47 +26,23 @@ class Neighbourhoods:
     covered_N: Tensor
 
 
-def squared_distances(first_ND: Tensor, second_MD: Tensor) -> Tensor:
-    """|x - y|² of every pair, [N, M], at least 0."""
-    product_NM = first_ND @ second_MD.T
-    return (first_ND.square().sum(1)[:, None] + second_MD.square().sum(1) - 2 * product_NM).clamp_(min=0)
-
-
-def squared_radii(features_ND: Tensor, k: int, block: int = BLOCK) -> Tensor:
-    """Squared distance of each image to its k-th nearest neighbour in the same set, [N]. Needs N > k."""
-    if len(features_ND) <= k:
-        raise ValueError(f"{len(features_ND)} images have no {k}-th nearest neighbour")
-    radii = []
-    for start in range(0, len(features_ND), block):
-        rows_BD = features_ND[start : start + block]
-        nearest_BK = torch.empty(len(rows_BD), 0, dtype=features_ND.dtype, device=features_ND.device)
-        for columns in range(0, len(features_ND), block):
-            squared_BC = squared_distances(rows_BD, features_ND[columns : columns + block])
-            if columns == start:  # itself is not a neighbour; a copy of it is
-                squared_BC.fill_diagonal_(torch.inf)
-            candidates = torch.cat([nearest_BK, squared_BC], dim=1)
-            nearest_BK = candidates.topk(min(k, candidates.shape[1]), largest=False).values
-        radii.append(nearest_BK.amax(1))
-    return torch.cat(radii)
-
-
 def neighbourhoods(real_ND: Tensor, fake_MD: Tensor, k_precision: int, k_density: int) -> Neighbourhoods:
-    """Which images lie in whose balls; distances in float64 on the features' device, `BLOCK`² at a time."""
-    centre_D = real_ND.double().mean(0)  # distances do not change, but less is lost in their differences
-    real_ND, fake_MD = real_ND.double() - centre_D, fake_MD.double() - centre_D
-    real_p, real_d = (squared_radii(real_ND, k) for k in (k_precision, k_density))
-    fake_p = squared_radii(fake_MD, k_precision)
-    precise_M = torch.zeros(len(fake_MD), dtype=torch.bool, device=real_ND.device)
-    inside_M = torch.zeros(len(fake_MD), dtype=torch.float64, device=real_ND.device)
-    recalled_N = torch.zeros(len(real_ND), dtype=torch.bool, device=real_ND.device)
-    covered_N = torch.zeros_like(recalled_N)
-    for i in range(0, len(real_ND), BLOCK):
-        for j in range(0, len(fake_MD), BLOCK):
-            real, fake = slice(i, i + BLOCK), slice(j, j + BLOCK)
-            squared_BC = squared_distances(real_ND[real], fake_MD[fake])
-            precise_M[fake] |= (squared_BC <= real_p[real, None]).any(0)
-            recalled_N[real] |= (squared_BC <= fake_p[fake]).any(1)
-            within = squared_BC < real_d[real, None]
-            inside_M[fake] += within.sum(0)
-            covered_N[real] |= within.any(1)
-    return Neighbourhoods(precise_M.double(), recalled_N.double(), inside_M / k_density, covered_N.double())
+    """Which images lie in whose balls. Raises ValueError if a set has no k-th neighbour."""
+    real, fake = points(real_ND, fake_MD)
+    real_radii_NK, _ = nearest(real, real, max(k_precision, k_density))
+    real_p_N, real_d_N = real_radii_NK[:, k_precision - 1], real_radii_NK[:, k_density - 1]
+    fake_p_M = nearest(fake, fake, k_precision)[0][:, -1]
+
+    device = real_ND.device
+    precise_M = torch.zeros(len(fake), dtype=torch.bool, device=device)
+    balls_M = torch.zeros(len(fake), dtype=torch.float64, device=device)
+    recalled, covered = [], []
+    for block in blocks(real, fake):
+        precise_M |= block.within_of_rows(real_p_N, strictly=False).any(0)
+        recalled.append(block.within_of_columns(fake_p_M, strictly=False).any(1))
+        dense_BM = block.within_of_rows(real_d_N, strictly=True)
+        balls_M += dense_BM.sum(0)
+        covered.append(dense_BM.any(1))
+    return Neighbourhoods(
+        precise_M.double(), torch.cat(recalled).double(), balls_M / k_density, torch.cat(covered).double()
+    )
