@@ -195,7 +195,7 @@ class Watch:
         self.events.write("verdict", **finding.said(), evidence=evidence)
 
     def _conclude(self, found: Sequence[Finding], images: int) -> None:
-        statistics = {f"health.{finding.detector}": finding.value for finding in found}
+        statistics = {finding.detector: finding.value for finding in found}
         self.events.write("statistics", images=images, statistics=statistics)
         for finding in found:
             self.say(finding)

@@ -39,8 +39,10 @@ class Lines:
         return None
 
     def show(self, event: Event) -> None:
+        if event.get("verdict") == "healthy":
+            return
         if event["event"] == "evaluation":
-            rows = [_short(row) for row in event["rows"] if row.get("label") != "sanity"]
+            rows = [_short(row) for row in event["rows"] if row.get("label", "") in ("", "untrained")]
             event = {**event, "rows": rows}
         sys.stdout.write(json.dumps(event) + "\n")
         sys.stdout.flush()
@@ -84,11 +86,16 @@ class Bar:
                 speed = f"{event['images_per_second']:.1f} images/s"
                 self.progress.update(self.task, completed=event["images"], speed=speed, losses=losses)
             case "evaluation":
-                for row in event["rows"]:
-                    if row.get("label", "") in ("", "untrained"):
-                        self.console.print(_sentence(row), highlight=False)
+                for row in (row for row in event["rows"] if row.get("label", "") in ("", "untrained")):
+                    self.console.print(_sentence(row), highlight=False)
+            case "verdict" if event["verdict"] != "healthy":
+                self._say(f"{event['verdict']}: {event['detector']}: {event['message']}")
+                self._say(f"  try: {event['hint']}")
             case "note" if event["message"]:
-                self.console.print(f"note: {event['message']}", markup=False, highlight=False)
+                self._say(f"note: {event['message']}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False)
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

@@ -25,9 +25,9 @@ class History:
         return [event for event in self.events if event["event"] == kind]
 
     def series(self, group: str) -> dict[str, list[tuple[int, float | None]]]:
-        """The progress numbers of `group` ("losses", "statistics") by name, as (images, value)."""
+        """The numbers of `group` ("losses", "statistics") by name, as (images, value)."""
         series: dict[str, list[tuple[int, float | None]]] = {}
-        for event in self.of("progress"):
+        for event in (*self.of("progress"), *self.of("statistics")):
             values = event.get(group)
             for name, value in values.items() if isinstance(values, dict) else ():
                 series.setdefault(str(name), []).append((_whole(event.get("images")), _number(value)))
