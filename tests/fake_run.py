@@ -282,7 +282,7 @@ def facts(until: int = IMAGES, nearest: Nearest | None = None, **changes: Any) -
             "channels": 3,
             "classes": None,
             "skipped": [{"name": "cats/0042.jpg", "reason": "truncated: 1,204 of 8,800 bytes"}],
-            "details": {"mirror": False, "cache": "3f9a1c"},
+            "details": {"mirror": False, "digest": "fbfb629cbf70d8198fbd203228cd3722634770a4e08448e86b074789e5461643"},
         },
         "modes": {
             "covered": sum(count > 0 for count in counts),
@@ -300,3 +300,20 @@ def facts(until: int = IMAGES, nearest: Nearest | None = None, **changes: Any) -
         "versions": {"gankiln": "0.1.0", "python": "3.11.2", "torch": "2.13.0+cpu", "numpy": "2.4.6"},
     }
     return ReportFacts.model_validate({**values, **changes})
+
+
+def nasty_facts(text: str) -> ReportFacts:
+    """A run all of whose words are `text`."""
+    row = {"metric": text, "features": text, "value": 1.0, "note": text, "resize": text, "interval_kind": text}
+    return facts(
+        name=text, recipe=text, question=text, device=text, outcome="failed", outcome_message=text,
+        headline=[text, text], metrics=[{**row, "images": 5}, {**row, "images": 6}, {**row, "label": text}],
+        verdicts=[{"detector": text, "verdict": level, "message": text, "hint": text, "evidence": evidence}
+                  for level, evidence in (("failure", text), ("warning", {text: text}))],
+        effective={text: text}, parameters={text: 3}, precision={"value": text, "why": text},
+        derived=[{"path": text, "value": text, "formula": text}],
+        data={"kind": text, "path": text, "images": 1, "skipped": [{"name": text, "reason": text}],
+              "details": {text: text}},
+        pictures=[{"path": text, "caption": text}], versions={text: text}, commands=[text], trust=[text],
+        notes=[text], non_finite={text: text},
+    )  # fmt: skip

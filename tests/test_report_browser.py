@@ -7,7 +7,7 @@ import pytest
 
 from jobs.report import write_report
 from tests import browser
-from tests.fake_run import facts, write_neighbours, write_run
+from tests.fake_run import facts, nasty_facts, write_neighbours, write_run
 
 pytestmark = pytest.mark.browser
 
@@ -101,13 +101,16 @@ def test_without_scripts_the_last_grid_and_the_first_are_shown(report: str) -> N
         assert page.evaluate("document.querySelector('.controls').getBoundingClientRect().height") == 0
 
 
-def test_a_page_of_hostile_words_runs_none_of_them(tmp_path: Path) -> None:
+def test_a_page_of_hostile_words_runs_none_of_them_and_keeps_its_shape(tmp_path: Path) -> None:
     nasty = "<script>document.title = 'run'</script><img src=x onerror=\"document.title='run'\">"
     out = write_run(tmp_path, until=30_000, spec_extra=nasty)
-    told = facts(30_000, name=nasty, question=nasty, notes=[nasty], effective={nasty: nasty})
-    with browser.page(write_report(out, told).as_uri()) as page:
-        assert page.evaluate("document.title") == f"{nasty}: gankiln report"
+    with browser.page(write_report(out, nasty_facts(nasty + "W" * 300)).as_uri()) as page:
+        assert page.evaluate("document.title").endswith(": gankiln report")
         assert page.problems() == []
+        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        for width in (1400, 390):
+            page.resize(width, 844)
+            assert page.evaluate(OVERFLOWING) == []
 
 
 def test_the_policy_stops_what_would_be_slipped_in(report: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from jobs.report import ReportFacts, pictures, render, write_report
 from jobs.report.model import Report
-from tests.fake_run import emerging, facts, write_neighbours, write_run
+from tests.fake_run import emerging, facts, nasty_facts, write_neighbours, write_run
 
 NASTY = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}"
 
@@ -106,22 +106,6 @@ def test_its_policy_allows_its_one_script_and_nothing_else(full: str) -> None:
     assert not [name for _, attributes in read.tags for name in attributes if name.startswith("on")]
 
 
-def nasty_facts() -> ReportFacts:
-    row = {"metric": NASTY, "features": NASTY, "value": 1.0, "note": NASTY, "resize": NASTY, "interval_kind": NASTY}
-    return facts(
-        name=NASTY, recipe=NASTY, question=NASTY, device=NASTY, outcome="failed", outcome_message=NASTY,
-        headline=[NASTY, NASTY], metrics=[{**row, "images": 5}, {**row, "images": 6}, {**row, "label": NASTY}],
-        verdicts=[{"detector": NASTY, "verdict": level, "message": NASTY, "hint": NASTY, "evidence": evidence}
-                  for level, evidence in (("failure", NASTY), ("warning", {NASTY: NASTY}))],
-        effective={NASTY: NASTY}, parameters={NASTY: 3}, precision={"value": NASTY, "why": NASTY},
-        derived=[{"path": NASTY, "value": NASTY, "formula": NASTY}],
-        data={"kind": NASTY, "path": NASTY, "images": 1, "skipped": [{"name": NASTY, "reason": NASTY}],
-              "details": {NASTY: NASTY}},
-        pictures=[{"path": NASTY, "caption": NASTY}], versions={NASTY: NASTY}, commands=[NASTY], trust=[NASTY],
-        notes=[NASTY], non_finite={NASTY: NASTY},
-    )  # fmt: skip
-
-
 def test_every_word_of_a_run_is_only_a_word(tmp_path: Path) -> None:
     out = write_run(tmp_path, spec_extra=f"note: {NASTY}\n")
     nasty_event = {"event": "progress", "images": 7, "losses": {NASTY: 1.0}, "statistics": {f"{NASTY}.a": 2.0}}
@@ -134,7 +118,7 @@ def test_every_word_of_a_run_is_only_a_word(tmp_path: Path) -> None:
             {"event": "end", "images": 9, "outcome": NASTY},
         ):
             file.write(json.dumps(event) + "\n")
-    read = Reader(page_of(out, nasty_facts()))
+    read = Reader(page_of(out, nasty_facts(NASTY)))
     assert len(read.scripts) == 1
     assert not [attributes for tag, attributes in read.tags if tag == "img" and attributes.get("src") == "x"]
     assert not [name for _, attributes in read.tags for name in attributes if name.startswith("on")]
@@ -146,9 +130,9 @@ def test_every_word_of_a_run_is_only_a_word(tmp_path: Path) -> None:
     ("outcome", "message", "said"),
     [
         ("running", None, "Still running: this page says how it stood after 30,000 images."),
-        ("diverged", "d was nan.", "Diverged at 30,000 images. d was nan."),
-        ("interrupted", None, "Interrupted after 30,000 images. Run the same command again to go on."),
-        ("failed", "out of memory", "Failed at 30,000 images. out of memory"),
+        ("diverged", "d was nan", "Diverged at 30,000 images: d was nan."),
+        ("interrupted", None, "Interrupted at 30,000 images. Run the same command again to go on."),
+        ("failed", "out of memory", "Failed at 30,000 images: out of memory."),
         ("cancelled", None, "Cancelled at 30,000 images."),
     ],
 )
@@ -173,6 +157,13 @@ def test_an_untrained_generator_that_was_not_measured_is_not_made_up(tmp_path: P
     said = Reader(page_of(tmp_path, facts(metrics=[only]))).says()
     assert "The untrained generator was not measured." in said
     assert "of the way" not in said
+
+
+def test_real_images_stand_beside_the_samples_where_the_run_left_them(tmp_path: Path) -> None:
+    out = write_run(tmp_path)
+    assert "Real images, to compare with" not in page_of(out, facts())
+    pictures.write_png(out / "real.png", pictures.grid(emerging(0, 1.0)[None].repeat(4, 0)))
+    assert "Real images, to compare with" in page_of(out, facts())
 
 
 def test_a_missing_or_broken_picture_is_named_and_stops_nothing(tmp_path: Path) -> None:

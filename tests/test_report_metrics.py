@@ -76,6 +76,13 @@ def test_the_gain_in_words(metric: str, now: float, before: float, said: str) ->
     assert opening.gain() == said
 
 
+def test_a_difference_within_the_intervals_is_no_difference() -> None:
+    now, before = row(75, interval_low=63, interval_high=87), untrained(64, interval_low=52, interval_high=76)
+    opening = metrics.headline([now, before])
+    assert opening is not None
+    assert opening.gain() == "not clearly different from untrained"
+
+
 @pytest.mark.parametrize(
     ("now", "before", "real", "closed"),
     [(10, 110, 10, 1), (60, 110, 10, 0.5), (200, 110, 10, 0), (5, 110, 10, 1), (5, 10, 10, None)],

@@ -1,6 +1,7 @@
 """Which curves a report shows, from what a run said."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
@@ -11,6 +12,8 @@ from jobs.report.history import History
 from jobs.report.metrics import Comparison, Key
 from jobs.report.model import MetricRow, Modes, Report
 
+FEW_POINTS = 40
+"""Up to so many, each is a dot too."""
 SMALL, LARGE = (curves.WIDTH, curves.HEIGHT), (520, 330)
 ADVERSARIES = ("g", "d", "generator", "discriminator")
 TITLES = {"adversaries": "Adversarial", "r1.penalty": "R1 penalty before its weight"}
@@ -80,7 +83,7 @@ def _measured_points(rows: Iterable[MetricRow]) -> tuple[Point, ...]:
 def _measured_chart(comparison: Comparison, points: tuple[Point, ...], report: Report, size: tuple[int, int]) -> Drawn:
     row, floor = comparison.any, comparison.sanity
     known = metrics.meaning(row.metric)
-    series = (Series(known.title, points, dots=len(points) <= 60),)
+    series = (Series(known.title, points, dots=len(points) <= FEW_POINTS),)
     levels = ((floor.value, "real vs real"),) if floor and floor.value is not None else ()
     return Drawn(
         Chart(
@@ -106,7 +109,7 @@ def _charts(named: Mapping[str, Sequence[tuple[int, float | None]]], report: Rep
 
 
 def _progress_chart(group: str, series: Mapping[str, Series], report: Report) -> Chart:
-    lines = tuple(series.values())
+    lines = tuple(replace(line, dots=len(line.points) <= FEW_POINTS) for line in series.values())
     title = group if len(lines) > 1 else next(iter(series))
     return Chart(
         TITLES.get(title) or words.title(title),
@@ -141,14 +144,15 @@ def mode_map(modes: Modes | None) -> Markup:
     most = max(modes.counts) or 1
     cell, gap = 10, 6
     width = per_row * cell + (per_row // per_group - 1) * gap
-    root = Element("svg", {"class": "modes", "viewBox": f"0 0 {width} {axes[0] * (cell + 3) - 3}", "role": "img"})
+    view = {"viewBox": f"0 0 {width} {axes[0] * (cell + 3) - 3}", "style": f"max-width: {width * 2}px"}
+    root = Element("svg", {"class": "modes", "role": "img", **view})
     root.set("aria-label", f"{modes.covered} of {modes.total} modes have samples")
     for mode, hits in enumerate(modes.counts):
         row, column = divmod(mode, per_row)
         level = 0 if hits == 0 else 1 + min(3, hits * 4 // (most + 1))
-        place = {"x": str(column * cell + column // per_group * gap), "y": str(row * (cell + 3))}
+        place = {"x": f"{column * cell + column // per_group * gap + 0.5}", "y": f"{row * (cell + 3) + 0.5}"}
         square = SubElement(
-            root, "rect", {**place, "class": f"mode-{level}", "width": str(cell - 1), "height": str(cell - 1)}
+            root, "rect", {**place, "class": f"mode-{level}", "width": str(cell - 2), "height": str(cell - 2)}
         )
         SubElement(square, "title").text = f"mode {mode}: {words.plural(hits, 'sample')}"
     return Markup(tostring(root, encoding="unicode"))  # noqa: S704 - numbers only

@@ -194,5 +194,7 @@ def _plain(value: Any) -> str:
             return words.count(value)
         case str():
             return value
+        case list() if not any(isinstance(inner, list | dict) for inner in value):
+            return f"[{', '.join(_plain(inner) for inner in value)}]"
         case _:
             return json.dumps(value, ensure_ascii=False)

@@ -84,6 +84,8 @@ class Comparison:
         """How the value stands to the untrained generator's, in words; empty where one of the two is missing."""
         if not (self.now and self.untrained) or self.now.value is None or self.untrained.value is None:
             return ""
+        if _overlap(self.now, self.untrained):
+            return "not clearly different from untrained"
         return _gain(self.now.value, self.untrained.value, meaning(self.now.metric).better)
 
     def closed(self) -> float | None:
@@ -163,6 +165,15 @@ def _rank(key: Key) -> tuple[int, int, str, str]:
 
 def _place(name: str, order: Sequence[str]) -> int:
     return order.index(name) if name in order else len(order)
+
+
+def _overlap(one: MetricRow, other: MetricRow) -> bool:
+    """Whether the intervals of two values overlap; without intervals nothing is known of it."""
+    ends = (one.interval_low, one.interval_high, other.interval_low, other.interval_high)
+    if None in ends:
+        return False
+    low, high, other_low, other_high = (end or 0.0 for end in ends)
+    return low <= other_high and other_low <= high
 
 
 def _gain(now: float, untrained: float, better: Better) -> str:

@@ -15,7 +15,7 @@ from jobs.report.embed import Embedded, UnshowableError
 from jobs.report.model import Level, Nearest, NearestRow, Report, Verdict
 
 SEVERITY: dict[Level, int] = {"failure": 0, "warning": 1, "healthy": 2}
-NEAREST = "nearest.png"
+REAL, NEAREST = "real.png", "nearest.png"
 STRIP_COLUMNS, STRIP_ROWS = 9, 3
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -30,11 +30,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """The sample grids over time, some samples of all of them side by side, and what could not be shown."""
+    """The sample grids over time, some samples of all of them side by side, real images, what could not be shown."""
 
     frames: tuple[Frame, ...] = ()
     strip: Embedded | None = None
     strip_images: tuple[int, ...] = ()
+    real: Embedded | None = None
     problems: tuple[str, ...] = ()
 
     @property
@@ -131,8 +132,17 @@ def film(out: Path, report: Report) -> Film:
         tuple(frames),
         embed.embed(strip) if strip else None,
         tuple(images for images, _ in columns),
+        _real(out),
         tuple(problems),
     )
+
+
+def _real(out: Path) -> Embedded | None:
+    """The grid of real images that a run leaves beside its samples, if it did."""
+    try:
+        return embed.embed(embed.open_picture(out, REAL))
+    except UnshowableError:
+        return None
 
 
 def nearest_rows(out: Path, nearest: Nearest | None) -> list[NeighbourRow]:
