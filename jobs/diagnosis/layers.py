@@ -147,7 +147,7 @@ def bounded_by(logit: Tensor) -> str | None:
     """The operation that bounds a network's result, if its last one does."""
     node: Any = logit.grad_fn
     while node is not None:
-        name = type(node).__name__.removesuffix("0").removesuffix("Backward")
+        name = type(node).__name__.rstrip("0123456789").removesuffix("Backward")
         if name.startswith(BOUNDED):
             return name
         inputs = [following for following, _ in node.next_functions if following is not None]
