@@ -15,6 +15,7 @@ from jobs.errors import SpecError
 SPEC_LIMIT_BYTES = 256 * 1024
 _LIMIT_NODES = 20_000
 _LIMIT_DEPTH = 40
+_TAG = "tag:yaml.org,2002:"
 
 
 class _Loader(yaml.SafeLoader):
@@ -28,7 +29,7 @@ for _tag, _pattern, _first in (
     ("int", r"^[-+]?[0-9][0-9_]*$", list("-+0123456789")),
     ("float", r"^[-+]?(?:[0-9][0-9_]*)?\.?[0-9]+(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+\.$", list("-+.0123456789")),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    _Loader.add_implicit_resolver(f"{_TAG}{_tag}", re.compile(_pattern), _first)
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,15 @@ class _Reader:
             raise self.error(node, f"more than {_LIMIT_NODES:,} values once its anchors are expanded")
         if len(path) > _LIMIT_DEPTH:
             raise self.error(node, f"nested deeper than {_LIMIT_DEPTH} levels")
-        match node:
-            case yaml.MappingNode():
+        match node, node.tag.removeprefix(_TAG):
+            case yaml.MappingNode(), "map":
                 return self.mapping(node, path)
-            case yaml.SequenceNode():
+            case yaml.SequenceNode(), "seq":
                 return [self.item(child, (*path, index)) for index, child in enumerate(node.value)]
-            case _:
+            case yaml.ScalarNode(), _:
                 return self.scalar(node)
+            case _, other:
+                raise self.error(node, f"the tag {other!r} is not allowed; a spec holds plain values only")
 
     def item(self, node: yaml.Node, path: Path) -> Any:
         self.positions[path] = _position(node)
@@ -148,7 +151,7 @@ class _Reader:
 
     def scalar(self, node: yaml.Node) -> Any:
         text = str(node.value)
-        match node.tag.removeprefix("tag:yaml.org,2002:"):
+        match node.tag.removeprefix(_TAG):
             case "null":
                 return None
             case "bool":

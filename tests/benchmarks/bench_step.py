@@ -1,0 +1,119 @@
+"""Images per second of the StyleGAN2 training step, lazy regularisation included, and the ratio to a peer in one run.
+
+    python -m tests.benchmarks.bench_step [--seconds 10] [--precision fp32 bf16] [--resolution 32 64] [--json]
+
+Whole cycles of 16 iterations are timed (path length every 4th, R1 every 16th), so that the figure is what a run sees.
+The peer is the PyPI package stylegan2_pytorch, timed in the same process where it is installed.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+
+from jobs import recipes
+from jobs.data import ImageBatch
+from jobs.spec import load
+from jobs.training.seeds import seed_step
+
+CYCLE = 16
+
+
+@dataclass(frozen=True)
+class Measured:
+    name: str
+    resolution: int
+    batch: int
+    precision: str
+    images_per_second: float
+
+
+def spec(resolution: int, batch: int, widths: str, path_length: bool) -> str:
+    return f"""
+name: bench
+recipe:
+  kind: stylegan2
+  preset: auto
+  data: {{kind: folder, path: unused, resolution: {resolution}}}
+  generator: {widths}
+  path_length: {{weight: {2 if path_length else 0}}}
+training: {{images: 1000000, batch: {batch}}}
+"""
+
+
+def measure(name: str, text: str, precision: str, seconds: float) -> Measured:
+    job = load(text, name).job
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recipe = recipes.build(job, [], precision, device)
+    batch, resolution = job.training.batch or 1, job.recipe.data.resolution
+    image = torch.randint(0, 256, (batch, 3, resolution, resolution), dtype=torch.uint8)
+    images = 0
+    started, first = 0.0, 0
+    while True:
+        for _ in range(CYCLE):
+            seed_step(0, 0, images)
+            scalars = recipe.step(ImageBatch(image, None), images)
+            images += batch
+        float(scalars["loss.discriminator"])  # waits for the device
+        if started == 0.0:
+            started, first = time.perf_counter(), images  # the first cycle warms up
+        elif time.perf_counter() - started >= seconds:
+            return Measured(name, resolution, batch, precision, (images - first) / (time.perf_counter() - started))
+
+
+def peer(resolution: int, batch: int, seconds: float) -> Measured | None:
+    """lucidrains' stylegan2_pytorch at equal widths (network_capacity 16 gives 512 at most), its own schedule."""
+    try:
+        from stylegan2_pytorch.stylegan2_pytorch import StyleGAN2 as Peer  # type: ignore[import-not-found]
+    except (ImportError, AssertionError):  # it asserts a GPU when imported
+        return None
+    model = Peer(image_size=resolution, network_capacity=16)
+    started, images = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        latent = torch.randn(batch, int(model.G.num_layers), model.G.latent_dim)
+        fake = model.G(latent, torch.rand(batch, resolution, resolution, 1))
+        real = torch.rand(batch, 3, resolution, resolution)
+        d_loss = (torch.relu(1 + model.D(real)[0]) + torch.relu(1 - model.D(fake.detach())[0])).mean()
+        model.D_opt.zero_grad()
+        d_loss.backward()
+        model.D_opt.step()
+        g_loss = model.D(fake)[0].mean()
+        model.G_opt.zero_grad()
+        g_loss.backward()
+        model.G_opt.step()
+        images += batch
+    return Measured("stylegan2_pytorch", resolution, batch, "fp32", images / (time.perf_counter() - started))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--resolution", nargs="+", type=int, default=[32, 64])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    results = []
+    for resolution in chosen.resolution:
+        if found := peer(resolution, chosen.batch, chosen.seconds):
+            results.append(found)
+        for precision in chosen.precision:
+            small = "{latent: 128, style: 128, channels_base: 1024, channels_max: 128}"
+            for name, widths in (("auto", "{}"), ("demo widths", small)):
+                text = spec(resolution, chosen.batch, widths, path_length=name == "auto")
+                results.append(measure(name, text, precision, chosen.seconds))
+    if chosen.json:
+        print(json.dumps([asdict(result) for result in results], indent=1))
+        return
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for result in results:
+        base = next((r for r in results if r.name == "stylegan2_pytorch" and r.resolution == result.resolution), None)
+        ratio = f"  x{result.images_per_second / base.images_per_second:.2f} of the peer" if base else ""
+        size = f"{result.resolution}x{result.resolution} batch {result.batch} {result.precision}"
+        print(f"{result.name:20} {size:28} {result.images_per_second:8.2f} images/s{ratio}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Losses and penalties against closed forms in float64."""
+
+import math
+
+import pytest
+import torch
+
+from jobs.losses.adversarial import logistic_fake, logistic_fool, logistic_real
+from jobs.losses.penalties import path_lengths, r1
+
+
+def test_logistic_losses_are_the_logarithms_they_stand_for():
+    logit = torch.randn(64, 1, dtype=torch.float64)
+    probability = torch.sigmoid(logit)
+    torch.testing.assert_close(logistic_real(logit), -probability.log().mean())
+    torch.testing.assert_close(logistic_fool(logit), -probability.log().mean())
+    torch.testing.assert_close(logistic_fake(logit), -(1 - probability).log().mean())
+    assert torch.isfinite(logistic_fake(torch.tensor([[1e4]])))
+
+
+def test_r1_of_a_quadratic_is_known():
+    # D(x) = a/2 ‖x‖², ∇D = a·x, so ‖∇D‖² = a²‖x‖²; its derivative in a is 2a‖x‖².
+    a = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(5, 2, 4, 4, dtype=torch.float64)
+    penalty = r1(lambda image: a / 2 * image.square().sum(dim=(1, 2, 3), keepdim=False)[:, None], x)
+    norm = x.square().sum(dim=(1, 2, 3)).mean()
+    torch.testing.assert_close(penalty, a.detach() ** 2 * norm)
+    penalty.backward()
+    torch.testing.assert_close(a.grad, 2 * a.detach() * norm)
+
+
+def test_path_lengths_of_a_linear_generator_are_known():
+    # G(w) = A·mean over layers of w: J is A/L for each layer, so E‖Jᵀy‖² over layers is ‖A‖²_F / (L² · H·W).
+    torch.manual_seed(0)
+    layers, width, side = 4, 6, 8
+    matrix = torch.randn(3 * side * side, width, dtype=torch.float64)
+    w = torch.randn(4000, layers, width, dtype=torch.float64, requires_grad=True)
+    image = (w.mean(dim=1) @ matrix.t()).reshape(-1, 3, side, side)
+    lengths = path_lengths(image, w)
+    expected = matrix.square().sum() / (layers**2 * side * side)
+    assert lengths.shape == (4000,)
+    assert lengths.square().mean().item() == pytest.approx(expected.item(), rel=0.05)
+    assert math.isfinite(lengths.sum().item())
