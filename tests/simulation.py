@@ -52,7 +52,8 @@ from service.queue import (
 from service.queue.log import JobLog
 from service.queue.watch import Watch, Watcher
 from service.store import MemoryStore, Stat, Unavailable
-from tests.linearizability import Operation, check_log_history
+from tests.linearizability import check_log_history
+from tests.recorded_log import Operations, record
 
 EPOCH_SECONDS = 1_800_000_000.0  # the store's clock at the beginning
 FAULTS_SECONDS = 2400.0  # how long things go wrong
@@ -302,7 +303,7 @@ class Auditor:
         self._entries: dict[str, bytes] = {}
         self._beats: dict[tuple[str, int], list[float]] = defaultdict(list)
         self._read_heartbeats: dict[tuple[str, str], float] = {}
-        self.operations: dict[str, list[Operation]] = defaultdict(list)
+        self.operations: Operations = defaultdict(list)
         self.take_overs = 0
         self.fenced = 0
 
@@ -428,33 +429,6 @@ class Auditor:
         return log
 
 
-class RecordedLog(JobLog):
-    """The real log, with when each operation was asked and answered, for the check of linearizability."""
-
-    simulation: "Simulation"
-
-    def _read(self, job_id: str, index: int):
-        world, asked = self.simulation.world, self.simulation.world.now
-        found = super()._read(job_id, index)
-        nonce = found.nonce if isinstance(found, Entry) else None
-        self._record(job_id, Operation("read", index, nonce, asked, world.now))
-        return found
-
-    def append(self, index, draft, state):
-        world, asked = self.simulation.world, self.simulation.world.now
-        # Recorded before it is asked: a killed process never comes back to tell.
-        slot = self._record(state.id, Operation("append", index, draft.nonce, asked, None))
-        head = super().append(index, draft, state)
-        kind = "append" if head else "lose"
-        self.simulation.auditor.operations[state.id][slot] = Operation(kind, index, draft.nonce, asked, world.now)
-        return head
-
-    def _record(self, job_id: str, operation: Operation) -> int:
-        operations = self.simulation.auditor.operations[job_id]
-        operations.append(operation)
-        return len(operations) - 1
-
-
 class SimQueue(Queue):
     """The real queue; it only tells the auditor when it takes over."""
 
@@ -557,9 +531,8 @@ class Simulation:
     def _queue(self, process: Process) -> SimQueue:
         store = SimStore(self, process)
         clock = SimClock(self.world, process)
-        with patch("service.queue.queue.JobLog", RecordedLog):
-            queue = SimQueue(store, worker_id=process.name, settings=SETTINGS, clock=clock, random=process.random)
-        queue.log.simulation = self
+        queue = SimQueue(store, worker_id=process.name, settings=SETTINGS, clock=clock, random=process.random)
+        record(queue, now=lambda: self.world.now, operations=self.auditor.operations)
         queue.simulation, queue.process = self, process
         return queue
 

@@ -90,7 +90,16 @@ class JobLog:
         A lost answer is settled by reading the index back: the same bytes, nonce and all, mean that it was ours.
         Raises Unavailable when that could not be settled, JobGone when the job was removed meanwhile.
         """
-        entry = Entry(
+        entry = self.entry(index, draft, state)
+        data = entry.model_dump_json(exclude_defaults=True).encode()
+        if not self._create(keys.log_entry(state.id, index), data):
+            return None
+        self._check_tombstone(state.id, index)
+        return Head(index, entry)
+
+    def entry(self, index: int, draft: Draft, state: JobState) -> Entry:
+        """The entry that `append` writes, signed and timed."""
+        return Entry(
             index=index,
             kind=draft.kind,
             nonce=draft.nonce,
@@ -100,11 +109,6 @@ class JobLog:
             interruption=draft.interruption,
             state=state,
         )
-        data = entry.model_dump_json(exclude_defaults=True).encode()
-        if not self._create(keys.log_entry(state.id, index), data):
-            return None
-        self._check_tombstone(state.id, index)
-        return Head(index, entry)
 
     def _create(self, key: str, data: bytes) -> bool:
         """Create-if-absent whose answer is always known. Raises Unavailable when it is not."""
