@@ -4,7 +4,7 @@ import pytest
 
 from service.queue import Fenced, Lease, Progress, Queue, keys
 from service.queue.watch import PAGE
-from service.store import Unavailable
+from service.store import StoreRefused, Unavailable
 from tests.queue_world import World, beat
 
 
@@ -213,3 +213,27 @@ def test_a_heartbeat_of_rubbish_is_no_end_of_the_watcher(world: World) -> None:
     owner = world.watch(world.worker("w2"))
     assert owner is not None
     assert (owner.resume_from, owner.state.run_seconds) == (None, 0.0)
+
+
+def test_results_that_may_not_be_written_do_not_stop_the_watching(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, silent = world.claimed("done"), world.claimed("silent")
+    put = world.store.put
+
+    def refuse(key: str, data: bytes) -> None:
+        if key.startswith("results/"):
+            raise StoreRefused("no permission to put in results/", hint="ask for it")
+        put(key, data)
+
+    monkeypatch.setattr(world.store, "put", refuse)
+    assert done.succeed(()).status == "succeeded"
+    watcher = world.worker("w2")
+    owner = world.watch(watcher)
+    assert owner is not None
+    assert owner.id == silent.id
+    assert "no permission" in str(watcher.problems[done.id])
+    monkeypatch.undo()
+    watcher.observe()
+    assert watcher.problems == {}
+    assert world.keys("results/") == [f"results/done/{done.id}/_SUCCESS"]

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
+from jobs.errors import GankilnError
 from service.queue import keys
 from service.queue.model import Failure, JobState, QueueSettings
 from service.queue.reasons import REASONS
@@ -41,6 +42,18 @@ class Hints:
     def __init__(self, store: Store, settings: QueueSettings) -> None:
         self._store = store
         self._settings = settings
+        self.problems: dict[str, GankilnError] = {}
+        """Job -> why its hints or results could not be put right; gone once they could."""
+
+    def settle_quietly(self, state: JobState, stale: str | None = None) -> bool:
+        """`settle` after an entry that stands already: whoever meets the old hint does what failed here."""
+        try:
+            self.settle(state, stale)
+        except GankilnError as error:
+            self.problems[state.id] = error
+            return False
+        self.problems.pop(state.id, None)
+        return True
 
     def settle(self, state: JobState, stale: str | None = None) -> None:
         """Make everything outside the log agree with `state`; remove the hint `stale`. Safe to repeat, by anyone."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 
-from jobs.errors import DataError, StoreError
+from jobs.errors import DataError
 from service.queue import keys, transitions
 from service.queue.clock import Clock
 from service.queue.errors import Fenced
@@ -192,7 +192,7 @@ class Lease:
                 index = self._head.index + 1
                 head = self._log.append(index, draft, transition(self._head.state, index))
                 self._ended = head.state if head else None
-        self._settle(self._ended)
+        self._hints.settle_quietly(self._ended, stale=keys.marker(self._head.state))
         return self._ended
 
     def _catch_up(self) -> None:
@@ -212,10 +212,3 @@ class Lease:
     def _is_mine(self, head: Head) -> bool:
         """Whether this lease wrote the entry: each lease signs with its own nonce."""
         return head.entry.nonce == self._nonce
-
-    def _settle(self, ended: JobState) -> None:
-        """The end stands already; if the store fails now, anybody who meets the old hint does this."""
-        try:
-            self._hints.settle(ended, stale=keys.marker(self._head.state))
-        except StoreError:
-            return

@@ -5,10 +5,9 @@ else are hints, which anybody puts right (hints.py). Nobody's clock decides who 
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from random import Random, SystemRandom
 
-from jobs.errors import StoreError
+from jobs.errors import GankilnError, StoreError
 from service.queue import keys, transitions
 from service.queue.clock import Clock, SystemClock
 from service.queue.errors import JobGone, JobNotFound, NotPossible
@@ -95,6 +94,11 @@ class Queue:
         """How long an idle worker sleeps: the poll interval +-50 %, a third of that while a worker is suspected."""
         seconds = self._random.uniform(0.5, 1.5) * self.settings.poll_seconds
         return seconds / 3 if self._watcher.suspects else seconds
+
+    @property
+    def problems(self) -> dict[str, GankilnError]:
+        """Job -> why its results or hints could not be put right. For logs: it is tried again with every look."""
+        return self.hints.problems
 
     @property
     def suspects(self) -> list[str]:
@@ -259,8 +263,7 @@ class Queue:
             return None
         if claimed is None:
             return None
-        with suppress(StoreError):  # the claim stands; whoever meets the old hint puts it right
-            self.hints.settle(state, stale=keys.marker(head.state))
+        self.hints.settle_quietly(state, stale=keys.marker(head.state))
         return self._lease(claimed) if state.status == "claimed" else None
 
     def _lease(self, head: Head) -> Lease:
@@ -335,8 +338,7 @@ class Queue:
         while head:
             after = transition(head.state, head.index + 1)
             if after == head.state or self._append_amendment(head, Draft(kind, note, nonce), after):
-                with suppress(StoreError):  # it stands; whoever meets the old hint puts it right
-                    self.hints.settle(after, stale=keys.marker(head.state))
+                self.hints.settle_quietly(after, stale=keys.marker(head.state))
                 return after
             head = self.log.latest(head)
         raise JobNotFound(f"{job_id}: there is no such job", hint="gankiln status lists them")

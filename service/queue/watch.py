@@ -105,7 +105,7 @@ class Watcher:
             self._store.delete(key)  # the job was removed
             return None
         if head.state.status != "claimed" or head.state.epoch != marker.index:
-            self._hints.settle(head.state, stale=key)
+            self._settle(head, key)
             return None
         data = self._heartbeat(marker)
         fingerprint = hashlib.sha256(data).hexdigest() if data is not None else ""
@@ -114,6 +114,13 @@ class Watcher:
         if before and before.fingerprint == fingerprint and gap_seconds <= LONGEST_GAP * self._settings.ttl_seconds:
             return replace(before, head=head, reads=before.reads + 1, last_seconds=now)
         return Watch(head, fingerprint, parse_heartbeat(data), 1, now, now)
+
+    def _settle(self, head: Head, stale: str) -> None:
+        """A job whose results may not be written must not keep us from watching the others."""
+        if not self._hints.settle_quietly(head.state, stale):
+            problem = self._hints.problems[head.state.id]
+            if isinstance(problem, Unavailable):
+                raise problem
 
     def _heartbeat(self, marker: keys.Marker) -> bytes | None:
         try:

@@ -79,7 +79,7 @@ _REFUSALS |= {
     "AllAccessDisabled": _REFUSALS["AccessDenied"],
     "301": _REFUSALS["PermanentRedirect"],
 }
-_FULL = ("XMinioStorageFull", "QuotaExceeded", "EntityTooLarge", "507")
+_FULL = ("XMinioStorageFull", "QuotaExceeded", "507")
 
 
 class S3Store:
