@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from jobs.evaluation.cache import keep
-from jobs.evaluation.weights import Backbone, Format, locate
+from jobs.evaluation.weights import Backbone, Format, locate, sha256_of
 
 Convolution = tuple[Tensor, Tensor]
 """(weight [out, in/groups, height, width], bias [out])"""
@@ -28,7 +28,7 @@ BATCH_NORM_EPSILON = 1e-3  # of TensorFlow's networks, Inception among them
 def load(backbone: Backbone, weights_dir: Path | None, cache_dir: Path) -> list[Convolution]:
     """The convolutions of `backbone`. Raises InternalError if its weights are absent or are not the known ones."""
     known, path = locate(backbone, weights_dir)
-    stored = cache_dir / f"{backbone}-{known.sha256[:16]}-1.safetensors"
+    stored = cache_dir / f"{backbone}-{(known.sha256 or sha256_of(path))[:16]}-1.safetensors"
     if stored.is_file():
         return _from_plain(load_file(stored))
     convolutions = read(path, known.format)

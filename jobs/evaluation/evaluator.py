@@ -14,16 +14,15 @@ import torch
 from torch import Tensor
 
 from jobs.errors import DataError, InternalError
-from jobs.evaluation import frechet, modes, perceptual, table, trust
+from jobs.evaluation import modes, path_length, perceptual, table, trust
 from jobs.evaluation.cache import cached
 from jobs.evaluation.classifier import Labelled
 from jobs.evaluation.features import Extractor, Places, Space, extract, open_pairs, open_space, open_spectrum
-from jobs.evaluation.intervals import bootstrap_mean
 from jobs.evaluation.nearest import Nearest, nearest_of
-from jobs.evaluation.path_length import Latent, path_lengths
-from jobs.evaluation.pictures import LPIPS_RESIZE, quantise
+from jobs.evaluation.path_length import Latent
+from jobs.evaluation.pictures import quantise
 from jobs.evaluation.rows import MetricRow
-from jobs.spec.evaluation import Evaluation, MetricName, PathSpace
+from jobs.spec.evaluation import Evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +31,7 @@ Sample = Callable[[int, int], Tensor]
 Progress = Callable[[int, int], None]
 """(done, total) in images"""
 Features = dict[Space, Tensor]
+References = dict[Space, table.Reference]
 
 
 class Evaluator:
@@ -60,7 +60,7 @@ class Evaluator:
         self.places = Places(cache_dir, weights_dir)
         self.extractors = self._open()
         self._order = np.random.RandomState(section.seed).permutation(len(real_NCHW))
-        self._real: tuple[Features, dict[Space, frechet.Gaussian]] | None = None
+        self._real: References | None = None
 
     def _open(self) -> list[Extractor]:
         """One extractor a feature space, and those that single metrics need."""
@@ -106,7 +106,8 @@ class Evaluator:
         The first comparison stands twice: with as many images as there are, and with as many as the others have.
         """
         reference, held_out = self._disjoint()
-        real, other = self._features_of(reference), self._features_of(held_out)
+        drawn = len(reference) == self.real_samples
+        real, other = self._drawn() if drawn else self._references(reference), self._features_of(held_out)
         kept = np.flatnonzero(modes.half_of_modes(self._modes(held_out)))
         rows = self._table(real, other, images=0, label=trust.REAL)
         count = len(kept) if len(kept) >= 2 else len(held_out)
@@ -125,67 +126,35 @@ class Evaluator:
 
     def _compare(self, batches: Iterator[Tensor], images: int, label: str) -> list[MetricRow]:
         """The table of uint8 batches against the real images drawn."""
-        real, gaussians = self._real_features()
-        return self._table(real, extract(batches, self.extractors), images=images, label=label, gaussians=gaussians)
+        return self._table(self._drawn(), extract(batches, self.extractors), images=images, label=label)
 
     def _path_lengths(self, latent: Latent | None, images: int, label: str) -> list[MetricRow]:
-        section = self.section
-        spaces: list[tuple[MetricName, PathSpace]] = [("ppl_z", "z"), ("ppl_w", "w")]
-        asked = [(metric, space) for metric, space in spaces if metric in section.metrics]
+        asked = [metric for metric in self.section.metrics if metric in ("ppl_z", "ppl_w")]
         if asked and latent is None:
-            logger.warning("%s left out: this generator shows no latents", " and ".join(name for name, _ in asked))
+            logger.warning("%s left out: this generator shows no latents", " and ".join(asked))
         if not asked or latent is None:
             return []
         lpips = perceptual.load("vgg", self.places.weights_dir, self.places.cache_dir).to(self.device)
-        rows = []
-        for metric, space in asked:
-            lengths = path_lengths(latent, lpips, space, section.samples, section.batch, section.seed)
-            low, high = bootstrap_mean(lengths, section.seed) if section.intervals else (None, None)
-            rows.append(
-                MetricRow(
-                    metric=metric,
-                    features="lpips_vgg",
-                    value=float(lengths.mean()),
-                    images=images,
-                    samples=section.samples,
-                    interval_low=low,
-                    interval_high=high,
-                    interval_kind="95 %, bootstrap over paths" if section.intervals else None,
-                    resize=LPIPS_RESIZE,
-                    seed=section.seed,
-                    note="t uniform in [0, 1], ε = 1e-4, lowest and highest 1 % of paths left out",
-                    label=label,
-                )
-            )
-        return rows
+        return path_length.rows(latent, lpips, self.section, images, label)
 
-    def _table(
-        self,
-        real: Features,
-        fake: Features,
-        *,
-        images: int,
-        label: str,
-        gaussians: dict[Space, frechet.Gaussian] | None = None,
-    ) -> list[MetricRow]:
+    def _table(self, real: References, fake: Features, *, images: int, label: str) -> list[MetricRow]:
         rows: list[MetricRow] = []
-        real_samples, samples = (len(features[self.section.features[0]]) for features in (real, fake))
+        first = self.section.features[0]
         for extractor in self.extractors:
-            real_ND, fake_MD = (table.to_device(features[extractor.space], self.device) for features in (real, fake))
             shared = MetricRow(
                 metric="",
                 features=extractor.space,
                 value=0.0,
                 images=images,
-                samples=samples,
-                real_samples=real_samples,
+                samples=len(fake[first]),
+                real_samples=len(real[first].real_ND),
                 resize=extractor.resize,
                 seed=self.section.seed,
                 label=label,
             )
-            gaussian = gaussians.get(extractor.space) if gaussians else None
+            fake_MD = table.to_device(fake[extractor.space], self.device)
             side = min(self.real_NCHW.shape[2:])
-            rows += table.rows(table.Comparison(real_ND, fake_MD, extractor, self.section, shared, side, gaussian))
+            rows += table.rows(table.Comparison(real[extractor.space], fake_MD, extractor, shared, side))
         return rows
 
     def _generated(self, sample: Sample, progress: Progress | None) -> Iterator[Tensor]:
@@ -204,13 +173,15 @@ class Evaluator:
             if progress is not None:
                 progress(start + count, total)
 
-    def _real_features(self) -> tuple[Features, dict[Space, frechet.Gaussian]]:
-        """Features of the drawn real images, and their Gaussians, which every evaluation of a run shares."""
+    def _drawn(self) -> References:
+        """The real images of the table, which every evaluation of a run shares."""
         if self._real is None:
-            real = self._features_of(self._order[: self.real_samples])
-            fitted = self.section.features if {"fd", "fid"} & set(self.section.metrics) else ()
-            self._real = real, {space: frechet.fit(real[space].to(self.device)) for space in fitted}
+            self._real = self._references(self._order[: self.real_samples])
         return self._real
+
+    def _references(self, positions: np.ndarray) -> References:
+        features = self._features_of(positions)
+        return {space: table.Reference(table.to_device(x, self.device), self.section) for space, x in features.items()}
 
     def _disjoint(self) -> tuple[np.ndarray, np.ndarray]:
         """Disjoint positions, shuffled: the table's real images and as many others as it has samples, or halves."""

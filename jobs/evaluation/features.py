@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from jobs.errors import SpecError
-from jobs.evaluation import classifier, convolutions, efficientnet_lite, perceptual, spectrum
+from jobs.evaluation import classifier, convolutions, dinov2, efficientnet_lite, perceptual, spectrum
 from jobs.evaluation.inception import Inception
 from jobs.evaluation.pictures import LPIPS_RESIZE, area, bicubic, for_lpips, to_rgb
 from jobs.evaluation.random_conv import RandomConv
+from jobs.evaluation.weights import locate, sha256_of
 from jobs.spec.evaluation import FeatureSpace, LpipsNetwork
 
 PIXELS_SIDE = 32
@@ -81,6 +82,8 @@ def open_space(
         case "vgg16":
             lpips = perceptual.load("vgg", places.weights_dir, places.cache_dir)
             return _network(space, perceptual.LastTap(lpips), 224, lambda rgb: rgb / 127.5 - 1, device)
+        case "dinov2":
+            return _dinov2(device, places)
         case "classifier":
             return _classifier(device, places, labelled)
         case _:
@@ -141,6 +144,14 @@ def _network(
         return network(scaled_NCHW.contiguous(memory_format=torch.channels_last))
 
     return Extractor(space, f"bicubic antialias to {side}", "1", features, device)
+
+
+def _dinov2(device: torch.device, places: Places) -> Extractor:
+    _, path = locate("dinov2", places.weights_dir)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    digest = sha256_of(path)[:12]
+    extractor = _network("dinov2", dinov2.DinoV2(state), dinov2.SIDE, lambda rgb: rgb / 255, device)
+    return replace(extractor, version=digest, note=f"weights {path.name}, sha256 {digest}...")
 
 
 def _with_head(extractor: Extractor, head: nn.Linear) -> Extractor:

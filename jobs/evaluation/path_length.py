@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.evaluation.pictures import for_lpips, to_rgb
-from jobs.spec.evaluation import PathSpace
+from jobs.evaluation.intervals import bootstrap_mean
+from jobs.evaluation.pictures import LPIPS_RESIZE, for_lpips, to_rgb
+from jobs.evaluation.rows import MetricRow
+from jobs.spec.evaluation import Evaluation, MetricName, PathSpace
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """LPIPS of pairs of images in [-1, 1]"""
@@ -33,6 +35,32 @@ class Latent:
     """(z [N, size], seed of the labels) -> w [N, ...]"""
     synthesise: Callable[[Tensor, int], Tensor]
     """(w, seed of the noise) -> images [N, C, H, W] in [-1, 1]; one seed always gives the same noise."""
+
+
+def rows(latent: Latent, lpips: Distance, section: Evaluation, images: int, label: str) -> list[MetricRow]:
+    """A row for `ppl_z` and `ppl_w` where the section asks for them; `lpips` is that of VGG."""
+    spaces: tuple[tuple[MetricName, PathSpace], ...] = (("ppl_z", "z"), ("ppl_w", "w"))
+    made = []
+    for metric, space in spaces:
+        if metric in section.metrics:
+            lengths = path_lengths(latent, lpips, space, section.samples, section.batch, section.seed)
+            low, high = bootstrap_mean(lengths, section.seed) if section.intervals else (None, None)
+            row = MetricRow(
+                metric=metric,
+                features="lpips_vgg",
+                value=float(lengths.mean()),
+                images=images,
+                samples=section.samples,
+                interval_low=low,
+                interval_high=high,
+                interval_kind="95 %, bootstrap over paths" if section.intervals else None,
+                resize=LPIPS_RESIZE,
+                seed=section.seed,
+                note="t uniform in [0, 1], ε = 1e-4, lowest and highest 1 % of paths left out",
+                label=label,
+            )
+            made.append(row)
+    return made
 
 
 def path_lengths(latent: Latent, lpips: Distance, space: PathSpace, pairs: int, batch: int, seed: int) -> np.ndarray:

@@ -26,13 +26,28 @@ class Neighbourhoods:
     covered_N: Tensor
 
 
-def neighbourhoods(real_ND: Tensor, fake_MD: Tensor, k_precision: int, k_density: int) -> Neighbourhoods:
-    """Which images lie in whose balls. Raises ValueError if a set has no k-th neighbour."""
-    real, fake = points(real_ND, fake_MD)
-    real_radii_NK, _ = nearest(real, real, max(k_precision, k_density))
-    real_p_N, real_d_N = real_radii_NK[:, k_precision - 1], real_radii_NK[:, k_density - 1]
-    fake_p_M = nearest(fake, fake, k_precision)[0][:, -1]
+def squared_radii(features_ND: Tensor, k: int) -> Tensor:
+    """Squared distances of each image to its 1st to k-th nearest neighbours in the same set, [N, k] float64.
 
+    Raises ValueError if there are none.
+    """
+    (same,) = points(features_ND)
+    return nearest(same, same, k)[0]
+
+
+def neighbourhoods(
+    real_ND: Tensor, fake_MD: Tensor, k_precision: int, k_density: int, *, real_radii_NK: Tensor | None = None
+) -> Neighbourhoods:
+    """Which images lie in whose balls. `real_radii_NK`: the squared radii of the real images, if they are known.
+
+    Raises ValueError if a set has no k-th neighbour.
+    """
+    if real_radii_NK is None:
+        real_radii_NK = squared_radii(real_ND, max(k_precision, k_density))
+    real_p_N, real_d_N = real_radii_NK[:, k_precision - 1], real_radii_NK[:, k_density - 1]
+    fake_p_M = squared_radii(fake_MD, k_precision)[:, -1]
+
+    real, fake = points(real_ND, fake_MD)
     device = real_ND.device
     precise_M = torch.zeros(len(fake), dtype=torch.bool, device=device)
     balls_M = torch.zeros(len(fake), dtype=torch.float64, device=device)

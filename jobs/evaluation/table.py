@@ -19,32 +19,53 @@ Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two sets of features of one space, on the device where the metrics run, and the row that they share."""
+class Reference:
+    """Features of real images, on the device where the metrics run, and what every comparison with them needs."""
 
     real_ND: Tensor
+    section: Evaluation
+
+    @cached_property
+    def gaussian(self) -> frechet.Gaussian:
+        return frechet.fit(self.real_ND)
+
+    @cached_property
+    def radii(self) -> Tensor:
+        """Squared distances to as many nearest neighbours as any metric asks for, [N, k]."""
+        most = max(self.section.neighbours("precision"), self.section.neighbours("density"))
+        return prdc.squared_radii(self.real_ND, min(most, len(self.real_ND) - 1))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Generated features of one space against a reference, and the row that all of its metrics share."""
+
+    reference: Reference
     fake_MD: Tensor
     extractor: Extractor
-    section: Evaluation
     row: MetricRow
     """What is the same in every row: feature space, counts, resize, seed, label. Its metric and value are filled in."""
     side: int
     """Shorter side of the images in pixels."""
-    known_gaussian: frechet.Gaussian | None = None
 
-    @cached_property
-    def real_gaussian(self) -> frechet.Gaussian:
-        return self.known_gaussian or frechet.fit(self.real_ND)
+    @property
+    def section(self) -> Evaluation:
+        return self.reference.section
 
     @cached_property
     def balls(self) -> prdc.Neighbourhoods:
         """Shared by precision, recall, density and coverage."""
-        k_precision, k_density = self.neighbours("precision"), self.neighbours("density")
-        return prdc.neighbourhoods(self.real_ND, self.fake_MD, k_precision, k_density)
+        return prdc.neighbourhoods(
+            self.reference.real_ND,
+            self.fake_MD,
+            self.neighbours("precision"),
+            self.neighbours("density"),
+            real_radii_NK=self.reference.radii,
+        )
 
     def neighbours(self, metric: MetricName) -> int:
         """k, or as many neighbours as there are in a set too small for k."""
-        return min(self.section.neighbours(metric), len(self.real_ND) - 1, len(self.fake_MD) - 1)
+        return min(self.section.neighbours(metric), len(self.reference.real_ND) - 1, len(self.fake_MD) - 1)
 
 
 Measure = Callable[[MetricName, Comparison], MetricRow]
@@ -71,7 +92,7 @@ def _measure_of(metric: MetricName, comparison: Comparison) -> Measure | None:
 
 
 def _frechet(_: MetricName, comparison: Comparison) -> MetricRow:
-    fake_MD, real = comparison.fake_MD, comparison.real_gaussian
+    fake_MD, real = comparison.fake_MD, comparison.reference.gaussian
     name = "fid" if comparison.extractor.space == "inception_v3" else "fd"
     row = _row(comparison, name, frechet.distance(real, frechet.fit(fake_MD)))
     return _jackknifed(row, comparison, lambda kept_MD: frechet.distance(real, frechet.fit(kept_MD)))
@@ -79,9 +100,11 @@ def _frechet(_: MetricName, comparison: Comparison) -> MetricRow:
 
 def _kid(metric: MetricName, comparison: Comparison) -> MetricRow:
     section = comparison.section
-    fewest = min(len(comparison.real_ND), len(comparison.fake_MD))
+    fewest = min(len(comparison.reference.real_ND), len(comparison.fake_MD))
     images = max(2, min(section.kid_subset_images, fewest // 2))
-    values = kid.kernel_distances(comparison.real_ND, comparison.fake_MD, section.kid_subsets, images, section.seed)
+    values = kid.kernel_distances(
+        comparison.reference.real_ND, comparison.fake_MD, section.kid_subsets, images, section.seed
+    )
     note = f"mean of {section.kid_subsets} subsets of {images}, standard deviation {values.std():.3g}"
     row = _row(comparison, metric, float(values.mean()), note)
     return _with(row, comparison, lambda: percentiles(values), f"middle 95 % of {section.kid_subsets} subsets")
@@ -100,12 +123,14 @@ def _balls(metric: MetricName, comparison: Comparison) -> MetricRow:
 
 
 def _memorisation(metric: MetricName, comparison: Comparison) -> MetricRow:
-    copied_M = memorisation.memorised(comparison.real_ND, comparison.fake_MD)
+    copied_M = memorisation.memorised(
+        comparison.reference.real_ND, comparison.fake_MD, real_radii_NK=comparison.reference.radii
+    )
     return _mean(metric, comparison, copied_M, "share by chance is that of other real images; about a half")
 
 
 def _vendi(metric: MetricName, comparison: Comparison) -> MetricRow:
-    note = f"the data's own: {vendi.vendi_score(comparison.real_ND):.4g}"
+    note = f"the data's own: {vendi.vendi_score(comparison.reference.real_ND):.4g}"
     row = _row(comparison, metric, vendi.vendi_score(comparison.fake_MD), note)
     return _jackknifed(row, comparison, vendi.vendi_score)
 
@@ -114,7 +139,7 @@ def _classifier_score(metric: MetricName, comparison: Comparison) -> MetricRow:
     head = comparison.extractor.head
     assert head is not None
     divergence_M = classifier_score.divergences(head(comparison.fake_MD)).cpu().numpy()
-    real = classifier_score.classifier_score(head(comparison.real_ND))
+    real = classifier_score.classifier_score(head(comparison.reference.real_ND))
     row = _row(comparison, metric, float(np.exp(divergence_M.mean())), f"1 split; the data's own: {real:.4g}")
 
     def interval() -> Interval:
@@ -125,16 +150,18 @@ def _classifier_score(metric: MetricName, comparison: Comparison) -> MetricRow:
 
 
 def _spectrum_gap(metric: MetricName, comparison: Comparison) -> MetricRow:
-    gap = spectrum.gap(comparison.real_ND, comparison.fake_MD, comparison.side)
+    gap = spectrum.gap(comparison.reference.real_ND, comparison.fake_MD, comparison.side)
     note = f"dB; widest {gap.widest_decibel:+.1f} dB at {gap.widest_frequency:.2f} cycles/pixel"
     row = _row(comparison, metric, gap.decibel, note)
     seed = comparison.section.seed
     kind = "95 %, bootstrap over images"
-    return _with(row, comparison, lambda: spectrum.bootstrap_gap(comparison.real_ND, comparison.fake_MD, seed), kind)
+    return _with(
+        row, comparison, lambda: spectrum.bootstrap_gap(comparison.reference.real_ND, comparison.fake_MD, seed), kind
+    )
 
 
 def _lpips_diversity(metric: MetricName, comparison: Comparison) -> MetricRow:
-    note = f"{len(comparison.fake_MD)} pairs; the data's own: {comparison.real_ND.mean().item():.4g}"
+    note = f"{len(comparison.fake_MD)} pairs; the data's own: {comparison.reference.real_ND.mean().item():.4g}"
     return _mean(metric, comparison, comparison.fake_MD[:, 0], note, "95 %, bootstrap over pairs")
 
 

