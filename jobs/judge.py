@@ -2,6 +2,7 @@
 
 import platform
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from jobs.data import ImageDataset, assign_modes, coverage_of
+from jobs.evaluation import trust
 from jobs.evaluation.evaluator import Evaluator
-from jobs.evaluation.trust import trust
 from jobs.events import EventLog, read_events
 from jobs.report import ReportFacts, pictures, write_report
-from jobs.report.model import DataFacts, Modes, Nearest, NearestRow, Outcome, Precision, SkippedImage
+from jobs.report.model import DataFacts, Modes, Nearest, Outcome, Precision, SkippedImage
 from jobs.report.model import Derived as DerivedFact
 from jobs.report.model import MetricRow as ReportRow
+from jobs.report.shown import write_nearest
 from jobs.spec import Loaded
 from jobs.spec.data import CHANNEL_COUNT, ModeGrid
 from jobs.training.device import Choice, device_name
@@ -26,6 +28,8 @@ from jobs.training.state import Progress
 
 EVENTS = "events.jsonl"
 NEAREST_SAMPLES, NEAREST_IMAGES = 8, 5
+TYPICAL_IMAGES = 256
+"""Real images whose nearest other one is looked for."""
 
 
 class Judge:
@@ -86,10 +90,10 @@ class Judge:
         """The last evaluation, the sanity rows that tell how far to trust it, and the nearest training images."""
         if not self.measured(progress.images, ""):
             self.evaluate(progress.images)
-        if self.job.evaluation.sanity and not self.measured(progress.images, "sanity"):
+        if self.job.evaluation.sanity and not self.measured(progress.images, trust.REAL):
             rows = self.evaluator.sanity()
-            said = [_sanity_row(row.as_dict(), progress.images) for row in rows]
-            self.events.write("evaluation", images=progress.images, rows=said, trust=trust(rows))
+            said = [row.as_dict() for row in rows]
+            self.events.write("evaluation", images=progress.images, rows=said, trust=trust.trust(rows))
         self._nearest = self._find_nearest()
 
     def report(self, progress: Progress, outcome: Outcome, message: str | None = None) -> Path:
@@ -123,13 +127,20 @@ class Judge:
         """A sheet of samples, each beside its nearest training images by pixels."""
         sample = self.recipe.show(NEAREST_SAMPLES, derived_seed("nearest", self.job.seed))
         found = self.evaluator.nearest(sample, NEAREST_IMAGES)
-        neighbours = self.dataset.images_NCHW[found.index_MK]
-        pictures.write_png(self.out / "nearest.png", pictures.neighbour_sheet(_uint8(sample), neighbours))
-        rows = [
-            NearestRow(distances=tuple(distances), neighbours=tuple(map(str, indices)))
-            for distances, indices in zip(found.distance_MK.tolist(), found.index_MK.tolist(), strict=True)
-        ]
-        return Nearest(path="nearest.png", features="pixels", rows=tuple(rows))
+        return write_nearest(
+            self.out,
+            _uint8(sample),
+            self.dataset.images_NCHW[found.index_MK],
+            found.distance_MK,
+            features="pixels",
+            names_NK=found.index_MK.tolist(),
+            typical_distance=self._typical_distance(),
+        )
+
+    def _typical_distance(self) -> float:
+        """Median distance of a real image to the nearest other one: the scale for all distances to training images."""
+        real = torch.from_numpy(_spread(self.dataset.images_NCHW, TYPICAL_IMAGES)).float() / 127.5 - 1
+        return float(np.median(self.evaluator.nearest(real, 2).distance_MK[:, -1]))
 
     def _facts(self, progress: Progress, outcome: Outcome, message: str | None) -> ReportFacts:
         said = read_events(self.out / EVENTS)
@@ -159,7 +170,7 @@ class Judge:
             data=self._data_facts(),
             nearest=self._nearest,
             modes=self._modes,
-            versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+            versions=_versions(),
         )
 
     def _data_facts(self) -> DataFacts:
@@ -186,17 +197,18 @@ def _uint8(image_NCHW: torch.Tensor) -> NDArray[np.uint8]:
     return pictures.from_signed(image_NCHW.float().cpu().numpy())
 
 
-def _sanity_row(row: dict[str, Any], images: int) -> dict[str, Any]:
-    """The report knows one label for all comparisons of data with itself; the note says which one it is."""
-    return {**row, "label": "sanity", "note": row["label"], "images": images}
-
-
 def _known(row: dict[str, Any]) -> dict[str, Any]:
-    """What the report's rows hold; a sanity row belongs to no moment of training."""
-    kept = {name: value for name, value in row.items() if name in ReportRow.model_fields}
-    if kept.get("label") == "sanity":
-        kept.pop("images", None)
-    return kept
+    """What the report's rows hold."""
+    return {name: value for name, value in row.items() if name in ReportRow.model_fields}
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "gankiln": metadata.version("gankiln"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def _parameters(network: torch.nn.Module) -> int:
