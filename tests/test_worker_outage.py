@@ -151,7 +151,7 @@ def test_cut_off_for_too_long_a_job_saves_itself_and_is_given_back(tmp_path):
 def test_a_worker_that_lost_its_claim_kills_the_job_and_deletes_nothing(tmp_path):
     """What SIGSTOP or a frozen machine does: the worker is silent, another takes over, then it wakes."""
     station = Station(tmp_path, Flaky(DirectoryStore(tmp_path / "store", durable=False)), ttl_seconds=1.5)
-    job = station.submit(steps=120, seconds=0.1)
+    job = station.submit(steps=70, seconds=0.1)
     reader = _reader(station)
     first = station.worker()
     thread = station.start(first)
@@ -170,7 +170,7 @@ def test_a_worker_that_lost_its_claim_kills_the_job_and_deletes_nothing(tmp_path
     _until(lambda: reader.job(job).state.status == "succeeded")
     state = reader.job(job).state
     assert (state.attempts, state.lost, state.failures) == (2, 1, 0)
-    assert json.loads(station.result(job)["report.json"])["state"] == final_state(120)
+    assert json.loads(station.result(job)["report.json"])["state"] == final_state(70)
     for worker in (first, second):
         worker.drain()
     thread.join(20)
