@@ -10,12 +10,13 @@ Three clients of one session, because their requests differ in what a second try
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from random import SystemRandom
+from typing import Any, TypeVar
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -41,7 +42,9 @@ from service.store.base import (
 PAGE = 1000  # what one ListObjectsV2 returns at most
 CONNECT_SECONDS = 5
 READ_SECONDS = {"plain": 20, "conditional": 30, "transfer": 60}
-TRIES = {"plain": 3, "conditional": 1, "transfer": 5}
+SDK_TRIES = {"plain": 1, "conditional": 1, "transfer": 5}  # the SDK does not know every "429" that servers give
+TRIES = 3  # of plain requests, our own
+PAUSE_SECONDS = 0.2  # before the second try at most, doubled for the third; full jitter
 PART_BYTES = 32 << 20  # 10,000 parts: files up to 312 GiB
 PARALLEL_PARTS = 2  # Cloudflare R2 refuses more on one object
 
@@ -82,6 +85,10 @@ _REFUSALS |= {
 _FULL = ("XMinioStorageFull", "QuotaExceeded", "507")
 
 
+Answer = TypeVar("Answer")
+_dice = SystemRandom()
+
+
 class S3Store:
     """A bucket, or a prefix of one."""
 
@@ -116,14 +123,15 @@ class S3Store:
         return self.read(key)[0]
 
     def read(self, key: str) -> tuple[bytes, Stat]:
-        with self._translated("get", key):
+        def read() -> tuple[bytes, Stat]:
             answer = self._plain.get_object(Bucket=self.bucket, Key=self._full(key))
             data = answer["Body"].read()
             return data, _stat(key, len(data), answer["LastModified"], answer["ETag"])
 
+        return self._repeated("get", key, read)
+
     def put(self, key: str, data: bytes) -> None:
-        with self._translated("put", key):
-            self._plain.put_object(Bucket=self.bucket, Key=self._full(key), Body=data)
+        self._repeated("put", key, lambda: self._plain.put_object(Bucket=self.bucket, Key=self._full(key), Body=data))
 
     def create(self, key: str, data: bytes) -> bool:
         try:
@@ -136,16 +144,14 @@ class S3Store:
         return True
 
     def delete(self, key: str) -> None:
-        try:
-            with self._translated("delete", key):
-                self._plain.delete_object(Bucket=self.bucket, Key=self._full(key))
-        except KeyNotFound:
-            return
+        with suppress(KeyNotFound):
+            self._repeated("delete", key, lambda: self._plain.delete_object(Bucket=self.bucket, Key=self._full(key)))
 
     def stat(self, key: str) -> Stat | None:
         try:
-            with self._translated("stat", key):
-                found = self._plain.head_object(Bucket=self.bucket, Key=self._full(key))
+            found = self._repeated(
+                "stat", key, lambda: self._plain.head_object(Bucket=self.bucket, Key=self._full(key))
+            )
         except KeyNotFound:
             return None
         return _stat(key, found["ContentLength"], found["LastModified"], found["ETag"])
@@ -190,8 +196,7 @@ class S3Store:
         if start_after:
             asked["StartAfter"] = self._prefix + start_after
         while True:
-            with self._translated("list", prefix or "/"):
-                answer = self._plain.list_objects_v2(**asked)
+            answer = self._repeated("list", prefix or "/", lambda: self._plain.list_objects_v2(**asked))
             for found in answer.get("Contents", []):
                 key = found["Key"].removeprefix(self._prefix)
                 if is_key(key):
@@ -205,7 +210,7 @@ class S3Store:
         config = Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS[purpose],
-            retries={"total_max_attempts": TRIES[purpose], "mode": "standard"},
+            retries={"total_max_attempts": SDK_TRIES[purpose], "mode": "standard"},
             max_pool_connections=16,
             tcp_keepalive=True,
             user_agent_extra="gankiln",
@@ -246,6 +251,17 @@ class S3Store:
             self._skew_seconds = time.time() - parsedate_to_datetime(date).timestamp()
         except ValueError:
             return  # a server without a usable clock is shown as having ours
+
+    def _repeated(self, operation: str, key: str, ask: Callable[[], Answer]) -> Answer:
+        """The answer to a request that may be asked again, after a pause with full jitter."""
+        for attempt in range(1, TRIES):
+            try:
+                with self._translated(operation, key):
+                    return ask()
+            except Unavailable:
+                time.sleep(_dice.uniform(0, PAUSE_SECONDS * 2**attempt))
+        with self._translated(operation, key):
+            return ask()
 
     @contextmanager
     def _translated(self, operation: str, key: str) -> Iterator[None]:
