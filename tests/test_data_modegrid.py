@@ -152,6 +152,15 @@ def test_what_is_no_shape_is_none() -> None:
         assert (assign_modes(pictures, FULL) == -1).mean() >= 0.99, name
 
 
+def test_with_a_single_mode_not_everything_is_it() -> None:
+    single = ModeGrid(images=100, shapes=1, hues=1, positions=1)
+    images_NCHW, _ = generate(single)
+    others = full()[0][full()[1] != 0][:200]
+    assert (assign_modes(images_NCHW, single) == 0).all()
+    for pictures in (images_NCHW // 2, others, np.zeros_like(images_NCHW), 255 - images_NCHW):
+        assert (assign_modes(pictures, single) == -1).all()
+
+
 def test_small_faults_are_forgiven() -> None:
     rng = np.random.default_rng(0)
     images_NCHW, mode_N = full()
