@@ -9,6 +9,7 @@ never stopped.
 import contextlib
 import fcntl
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -134,15 +135,16 @@ def _hooks(job: Job, recipe: Recipe, judge: Judge, watch: Watch, events: EventLo
     def save(progress: Progress) -> None:
         _refuse_non_finite_weights(recipe, progress.images)
         folder = judge.out / CHECKPOINTS
-        progress.diagnosis = watch.state()
+        progress.diagnosis = watch.saved_at(progress.images)
         metadata = {
             "spec": json.dumps(job.model_dump(mode="json")),
             "labels": json.dumps(_class_counts(judge.dataset)),
             "images": str(progress.images),
         }
-        saved = state.save(folder, progress, recipe, metadata, keep=job.training.checkpoints_kept)
-        path = str(saved.path.relative_to(judge.out))
-        events.write("checkpoint", images=progress.images, path=path, bytes=saved.size_bytes)
+        started = time.monotonic()
+        saved = state.save(folder, progress, recipe, metadata, keep=job.training.checkpoints_kept, spare=watch.memory.good_images)
+        path, seconds = str(saved.path.relative_to(judge.out)), round(time.monotonic() - started, 3)
+        events.write("checkpoint", images=progress.images, path=path, seconds=seconds, bytes=saved.size_bytes)
 
     def evaluate(progress: Progress) -> None:
         judge.evaluate(progress.images)

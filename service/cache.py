@@ -26,6 +26,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from jobs.errors import StoreError
 from service.store import FullStore, Stat, Store
 
+TRIM_AGE_SECONDS = 3600.0
+
 
 class CachedFile(BaseModel):
     """One file of an entry."""
@@ -201,6 +203,38 @@ class Cache:
     def _remove(self, identity: str) -> None:
         (self._folder / identity / "entry.json").unlink(missing_ok=True)
         shutil.rmtree(self._folder / identity, ignore_errors=True)
+
+
+def trim(folder: Path, limit_bytes: int, *, age_seconds: float = TRIM_AGE_SECONDS) -> int:
+    """Bound what jobs computed from their data (decoded images, features): the oldest goes first; how many went.
+
+    Entries are `folder/KIND/ENTRY`, rebuilt when missing. What was made or opened lately may be in use and stays; what
+    is mapped by a job lives on until it lets go.
+    """
+    entries = sorted(_measured(entry) for entry in folder.glob("*/*") if entry.suffix != ".lock")
+    excess = sum(size_bytes for _, size_bytes, _ in entries) - limit_bytes
+    removed = 0
+    for used_seconds, size_bytes, entry in entries:
+        if excess <= 0 or used_seconds > time.time() - age_seconds:
+            break
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+        excess -= size_bytes
+        removed += 1
+    return removed
+
+
+def _measured(entry: Path) -> tuple[float, int, Path]:
+    """(last use, size, path) of a file or a folder; unix seconds, as far as the file system tells them."""
+    used, size_bytes = 0.0, 0
+    for file in [entry, *entry.rglob("*")]:
+        with suppress(OSError):
+            found = file.stat()
+            used = max(used, found.st_atime if file.is_file() else 0.0, found.st_mtime)
+            size_bytes += found.st_size if file.is_file() else 0
+    return used, size_bytes, entry
 
 
 def sha256_of(path: Path) -> str:

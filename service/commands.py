@@ -65,6 +65,7 @@ def submit(
     from jobs.spec import load_file
     from service import tables
     from service.connect import connect
+    from service.inputs import missing_inputs
 
     jobs, errors = [], []
     for path in specs:
@@ -75,6 +76,9 @@ def submit(
     if errors:
         raise SpecError("\n".join(errors))
     queue = connect(store).queue
+    for path, job in jobs:
+        for note in missing_inputs(queue.store, job):
+            typer.echo(f"note: {path}: {note}", err=True)
     submitted = [
         {"id": queue.submit(path.read_bytes(), job.name), "name": job.name, "spec": str(path)} for path, job in jobs
     ]
@@ -101,6 +105,7 @@ def worker(
     """Claim jobs and run them, one at a time, until SIGTERM: then the running job is given back with a checkpoint."""
     from service import settings as environment
     from service.connect import required_store
+    from service.doctor import check_gpus
     from service.signals import on_signals
     from service.store import open_store
     from service.store.selftest import check_store
@@ -110,6 +115,7 @@ def worker(
     opened = open_store(required_store(settings))
     if not unsafe_single_worker:
         check_store(opened)
+    check_gpus()
     started = start(opened, settings)
     started.observer.log.info(f"waiting for jobs in {opened.url}", action="started", worker=settings.worker_name)
     with on_signals(started.drain):
@@ -156,12 +162,16 @@ def logs(
     from service.results import LogReader
 
     reader = LogReader(connect(store).queue, job, attempt=attempt)
+    printed = False
     while True:
         for piece in reader.new():
             tables.print_text(piece)
+            printed = True
         if reader.ended or not follow:
-            return
+            break
         time.sleep(FOLLOW_SECONDS)
+    if not printed:
+        tables.print_lines(*reader.last_words())
 
 
 def results(

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from jobs.errors import GankilnError
+from jobs.errors import DeviceError, GankilnError
 from service import settings as environment
 from service.settings import Settings
 from service.store import open_store
@@ -129,6 +129,15 @@ def _gpu(ask_torch: Callable[[], dict[str, object]]) -> Iterator[Check]:
     else:
         where = f"{facts['gpus']} GPUs" if gpus else "the CPU"
         yield Check("torch", "good", f"torch {facts['version']} computes on {where}")
+
+
+def check_gpus() -> None:
+    """Before a worker claims anything: does its GPU compute? Raises DeviceError, so that no job is wasted on it."""
+    if not NvidiaLibrary().gpus():
+        return
+    bad = next((check for check in _gpu(torch_facts) if check.state == "bad"), None)
+    if bad:
+        raise DeviceError(bad.message, hint=bad.hint)
 
 
 def _disk(settings: Settings) -> Check:

@@ -110,6 +110,27 @@ class Inputs:
         return True
 
 
+def missing_inputs(store: Store, job: Job) -> list[str]:
+    """For whoever submits: which inputs a worker will not find in the store, in sentences."""
+    notes = []
+    for where, path in inputs(job).items():
+        if path.startswith((SHIPPED_PREFIX, REMOTE_PREFIX)):
+            continue
+        if Path(path).is_absolute():
+            notes.append(f"{where}: {path!r} must lie below one of the worker's GANKILN_DATA_ROOTS")
+        elif not is_key(path.removesuffix("/")):
+            notes.append(f"{where}: {path!r} leads outside the store; the job will be refused")
+        elif not _is_in(store, path.removesuffix("/")):
+            notes.append(
+                f"{where}: {path!r} is not in {store.url}; put it there, or have it below a worker's data root"
+            )
+    return notes
+
+
+def _is_in(store: Store, key: str) -> bool:
+    return store.stat(key) is not None or next(store.list(f"{key}/", limit=1), None) is not None
+
+
 def _link(target: Path, link: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(target.absolute())

@@ -81,6 +81,11 @@ class LogReader:
         for epoch in epochs:
             yield from self._new_of(epoch)
 
+    def last_words(self) -> tuple[str, ...]:
+        """The last lines of the attempt that failed, where its log did not come as far as the store."""
+        failure = self._queue.job(self.job_id).state.failure
+        return failure.log_tail if failure else ()
+
     def _new_of(self, epoch: int) -> Iterator[str]:
         prefix = f"jobs/{self.job_id}/attempts/{epoch:08d}/log/"
         for stat in self._queue.store.list(prefix, start_after=self._last.get(epoch, "")):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from jobs.errors import GankilnError
 from jobs.events import Event
@@ -93,6 +93,10 @@ class _Stopped(Exception):
     """The attempt is to end while no child is running, or its time is up."""
 
 
+class _TooSlow(Exception):
+    """Inputs were not there within the start-up limit."""
+
+
 class Runner:
     """Runs one lease. `stop` may be called from any thread."""
 
@@ -121,7 +125,7 @@ class Runner:
             self._switch,
             tools.observer,
             progress=self._tell,
-            on_beat=lambda progress: self._uploads.told(progress.checkpoint),
+            on_beat=self._told,
             heartbeat_seconds=tools.settings.heartbeat_seconds,
             grace_seconds=tools.settings.grace_seconds,
             orphan_seconds=tools.settings.orphan_seconds,
@@ -145,6 +149,12 @@ class Runner:
             ending = replace(ending, stop="fenced", reason=None, message=error.message)
         except _Stopped:
             self._say("the end of the attempt could not be told; another worker will find out", "end_not_told")
+        except Exception as error:  # a bug of ours, or a local disk that fails: it costs this attempt, not the worker
+            ending = _unexpected(error, ending.seconds)
+            self._say(f"the attempt failed unexpectedly: {error!r}", "attempt_broken")
+            with suppress(_Stopped, GankilnError):
+                self._heart.stop()
+                state = self._persist(lambda: self._end(ending, (), self._uploads.published))
         finally:
             self._heart.stop()
             self._uploads.close()
@@ -165,15 +175,15 @@ class Runner:
                 brought.release()
         except _Stopped:
             return Ending(stop=self._switch.reason, seconds=time.monotonic() - started)
+        except _TooSlow:
+            message = "Its inputs could not be fetched within its start-up limit."
+            return Ending(reason="startup_timeout", message=message, seconds=time.monotonic() - started)
         except Fenced:
             raise
         except GankilnError as error:
             reason = reason_of_exit_code(error.exit_code)
             message = self._tools.redact(error.message)
             return Ending(reason=reason, message=message, hint=error.hint, seconds=time.monotonic() - started)
-        except OSError as error:
-            hint = "free space below GANKILN_HOME"
-            return Ending(reason="store_error", message=f"the local disk: {error}", hint=hint)
 
     def _begin(self) -> Job:
         spec = self._prepare(self._lease.spec)
@@ -222,7 +232,7 @@ class Runner:
             self._files.run_dir,
             environment=environment.child_environment(),
             limits=Limits(
-                startup_seconds=limits.startup_seconds,
+                startup_seconds=max(1.0, limits.startup_seconds - self._lease.seconds),
                 stall_seconds=limits.stall_seconds,
                 evaluation_seconds=self._tools.settings.evaluation_seconds,
                 attempt_seconds=limits.attempt_seconds,
@@ -245,6 +255,12 @@ class Runner:
         last = self._output.tail[-1:]
         line = last[0][:500] if last else ""
         return self._progress.model_copy(update={"checkpoint": self._uploads.published, "last_line": line})
+
+    def _told(self, progress: Progress) -> None:
+        """After a heartbeat that was heard."""
+        self._uploads.told(progress.checkpoint)
+        if progress.phase == "uploading":  # one upload may take longer than a worker may be without a sign of life
+            self._tools.alive()
 
     # After.
 
@@ -329,6 +345,8 @@ class Runner:
         while thread.is_alive():
             if self._switch.asked:
                 raise _Stopped
+            if self._lease.seconds > self._lease.state.limits.startup_seconds:
+                raise _TooSlow
             self._tools.alive()
             thread.join(TICK_SECONDS)
         if failed:
@@ -417,14 +435,31 @@ def _fault(ending: Ending) -> str:
 @contextmanager
 def _own_folder(folder: Path) -> Iterator[None]:
     """A folder for one attempt, locked while it is in use and removed afterwards."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / ".lock").open("w")
+    lock = _locked(folder)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()
+
+
+def _locked(folder: Path) -> IO[str]:
+    """The lock of a folder that is there: a worker that starts may take a folder without a lock for abandoned."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            lock = (folder / ".lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (folder / ".lock").exists():
+                return lock
+            lock.close()
+
+
+def _unexpected(error: Exception, seconds: float) -> Ending:
+    if isinstance(error, OSError):
+        hint = "free space below GANKILN_HOME, or replace the disk"
+        return Ending(reason="store_error", message=f"the local disk: {error}", hint=hint, seconds=seconds)
+    return Ending(reason="internal_error", message=f"the worker: {type(error).__name__}: {error}", seconds=seconds)
 
 
 def remove_abandoned(runs_dir: Path) -> int:

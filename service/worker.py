@@ -17,7 +17,7 @@ from pathlib import Path
 from jobs.errors import DeviceError, GankilnError
 from jobs.spec import Job
 from service import settings as environment
-from service.cache import Cache
+from service.cache import Cache, trim
 from service.inputs import Brought, Inputs
 from service.queue import REASONS, JobState, Lease, Queue
 from service.redact import Redactor
@@ -34,6 +34,8 @@ from service.validate import validator
 ALIVE_SECONDS = 600.0
 """A worker that showed no sign of life for so long is not healthy: its platform should restart it."""
 LONGEST_BACKOFF_SECONDS = 60.0
+FRUITLESS_LOOKS = 3
+"""After so many looks that gave nothing, what waits is not for this machine."""
 
 
 class Worker:
@@ -74,6 +76,7 @@ class Worker:
         self._runner: Runner | None = None
         self._draining = threading.Event()
         self._fast_failures = 0
+        self._fruitless_looks = 0
         self._alive_seconds = time.monotonic()
         self._problem: str | None = "starting"
 
@@ -99,6 +102,7 @@ class Worker:
                 self._complain(error)
                 self._sleep(min(2.0**failures, LONGEST_BACKOFF_SECONDS) * random.uniform(0.5, 1.0))  # noqa: S311
                 continue
+            self._fruitless_looks = 0 if lease else self._fruitless_looks + 1
             if lease:
                 self._run(lease)
                 idle_since = time.monotonic()
@@ -153,6 +157,7 @@ class Worker:
         return state.gpus <= self._gpus
 
     def _run(self, lease: Lease) -> None:
+        trim(self.settings.cache_dir, self.settings.cache_bytes)
         runner = Runner(self._tools, lease)
         with self._lock:
             self._runner = runner
@@ -197,7 +202,12 @@ class Worker:
             return False
         if idle_seconds:
             return True
-        return not (depth.inbox or depth.waiting or depth.delayed or depth.running)
+        if depth.inbox or depth.delayed or depth.running:
+            return False
+        if depth.waiting and self._fruitless_looks >= FRUITLESS_LOOKS:
+            self.observer.log.warning(f"{depth.waiting} jobs wait for another machine", action="not_for_me")
+            return True
+        return not depth.waiting
 
     def _complain(self, error: GankilnError) -> None:
         self._problem = error.message

@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from jobs.errors import StoreError
-from service.cache import Cache, sha256_of
+from service.cache import Cache, sha256_of, trim
 from service.store import FullStore, MemoryStore
 
 
@@ -172,3 +173,20 @@ def test_sha256_of_a_file(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"abc")
     assert sha256_of(file) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_jobs_computed_is_bounded_the_oldest_goes_first_and_what_is_in_use_stays(tmp_path):
+    ages = {"data/old": 9000, "data/older": 10_000, "features/oldest.npy": 20_000, "data/new": 0}
+    for name, age_seconds in ages.items():
+        file = tmp_path / name if name.endswith(".npy") else tmp_path / name / "images.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes(1000))
+        then = time.time() - age_seconds
+        os.utime(file, (then, then))
+        os.utime(file.parent, (then, then))
+    assert trim(tmp_path, 10_000) == 0
+    assert trim(tmp_path, 2500) == 2
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["new", "old"]
+    assert trim(tmp_path, 1) == 1  # the new one may be in use
+    assert [path.name for path in tmp_path.glob("*/*")] == ["new"]
+    assert trim(tmp_path / "none", 1) == 0

@@ -133,6 +133,15 @@ def test_a_jobs_output_cannot_drive_the_terminal(station, gankiln):
     assert "\x1b" not in text and "\x07" not in text and "owned" in text
 
 
+def test_when_no_log_came_to_the_store_its_last_lines_do(station, gankiln):
+    job = station.submit(name="short", exit=67, say="the last words")
+    station.work()
+    for stat in list(station.store.list(f"jobs/{job}/attempts/")):
+        if "/log/" in stat.key:
+            station.store.delete(stat.key)
+    assert "the last words" in gankiln("logs", "short")
+
+
 def test_doctor_lists_every_setting(gankiln):
     assert "GANKILN_TTL_SECONDS" in gankiln("doctor", "--settings")
 

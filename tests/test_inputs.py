@@ -6,7 +6,7 @@ from jobs.data.roots import Roots
 from jobs.errors import DataError, SpecError
 from jobs.spec import load
 from service.cache import Cache
-from service.inputs import Inputs
+from service.inputs import Inputs, missing_inputs
 from service.store import DirectoryStore, MemoryStore
 from tests.worker_kit import spec_text
 
@@ -97,3 +97,20 @@ def test_files_of_the_worker_cannot_be_read(bring, tmp_path, store):
 def test_shipped_sets_need_nothing(bring):
     brought = bring("shipped:fashion-mnist-5000")
     assert not list(brought.folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("datasets/cats.zip", None),
+        ("datasets/none.zip", "is not in"),
+        ("/data/x.zip", "GANKILN_DATA_ROOTS"),
+        ("../x.zip", "leads outside"),
+        ("s3://bucket/x.zip", None),
+        ("shipped:fashion-mnist-5000", None),
+    ],
+)
+def test_whoever_submits_is_told_what_a_worker_will_not_find(store, path, words):
+    job = load(spec_text(data=f"{{kind: zip, path: '{path}', resolution: 32}}"), "spec.yaml").job
+    notes = missing_inputs(store, job)
+    assert (words in notes[0]) if words else notes == []

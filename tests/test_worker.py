@@ -1,5 +1,6 @@
 """The worker end to end, on a directory, with a job that keeps the contract of `gankiln run` without torch."""
 
+import fcntl
 import json
 import signal
 import time
@@ -8,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from jobs.errors import DeviceError
-from service import supervisor
+from service import runner, supervisor
 from service.queue import JobNotFound
 from tests.worker_kit import Station, final_state, spec_text
 
@@ -255,3 +256,52 @@ def test_metrics_of_a_worked_off_queue(station):
     assert 'gankiln_job_duration_seconds_count{outcome="succeeded"} 1.0' in text
     assert "gankiln_job_info" not in text
     assert not station.said("telemetry_failed")
+
+
+def test_a_worker_leaves_when_what_waits_is_not_for_its_machine(station):
+    job = station.queue.submit(spec_text("needs-gpu").replace("device: cpu", "device: cuda").encode(), "needs-gpu")
+    station.work()
+    assert station.state(job).status == "queued"
+    assert station.said("not_for_me")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(RuntimeError("a bug of ours"), "internal_error"), (OSError(28, "full"), "store_error")]
+)
+def test_a_failure_of_the_worker_s_own_code_costs_an_attempt_and_not_the_worker(station, monkeypatch, error, reason):
+    broken = station.submit(name="broken")
+    attempts = []
+    supervise = runner.Runner._supervise
+
+    def fail(self, job, brought):
+        if job.name == "broken":
+            attempts.append(job)
+            raise error
+        return supervise(self, job, brought)
+
+    monkeypatch.setattr(runner.Runner, "_supervise", fail)
+    good = station.submit(name="good")
+    station.work(settings=station.settings.model_copy(update={"quarantine_failures": 10}))
+    assert len(attempts) == 3
+    assert station.state(broken).status == "dead"
+    assert station.said("attempt_ended")[0]["code"] in (reason, "finished")
+    assert station.state(good).status == "succeeded"
+
+
+def test_inputs_that_do_not_come_in_time_are_a_start_up_timeout(station, monkeypatch):
+    worker = station.worker(settings=station.settings.model_copy(update={"max_failures": 1}))
+    monkeypatch.setattr(worker._tools.inputs, "bring", lambda job, folder: time.sleep(5))
+    job = station.submit(queue="  startup_seconds: 1")
+    worker.run(exit_when_idle_seconds=0)
+    assert station.said("attempt_ended")[0]["code"] == "startup_timeout"
+    assert station.state(job).status == "dead"
+
+
+def test_what_a_killed_worker_left_on_the_disk_is_removed_and_what_another_uses_is_not(station):
+    runs = station.settings.runs_dir
+    (runs / "abandoned/run").mkdir(parents=True)
+    (runs / "in-use").mkdir()
+    with (runs / "in-use/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert runner.remove_abandoned(runs) == 1
+        assert [path.name for path in runs.iterdir()] == ["in-use"]
