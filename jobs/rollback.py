@@ -73,11 +73,11 @@ class Rollbacks:
         """Restores the last healthy checkpoint, or the beginning. Raises Stopped where the spec allows no more."""
         section, earlier = self.watch.section.rollback, self.watch.memory.rollbacks
         self._refuse(finding, len(earlier))
-        target = self._last_healthy(finding.detector)
+        target = self._last_healthy()
         count = len(earlier) + 1
         change = Change(
             finding.detector,
-            self.progress.images,
+            finding.images,
             target.images if target else 0,
             section.learning_rate_factor**count,
             section.r1_gamma_factor**count,
@@ -102,14 +102,11 @@ class Rollbacks:
         if why:
             raise Stopped(f"{finding.detector}: {finding.message} ({why})", hint=finding.hint)
 
-    def _last_healthy(self, detector: str) -> Checkpoint | None:
-        """The newest checkpoint at which `detector` said healthy; else the oldest there is; None for the beginning."""
-        kept = state.complete(self.checkpoints)
-        for checkpoint in reversed(kept):
-            saved = state.load_verified(checkpoint.path)["progress"].get("diagnosis", {})
-            if saved.get("memory", {}).get("levels", {}).get(detector, "healthy") == "healthy":
-                return checkpoint
-        return kept[0] if kept else None
+    def _last_healthy(self) -> Checkpoint | None:
+        """The checkpoint to return to; None for the beginning. Where it is lost, the newest one before it."""
+        good = self.watch.memory.good_images
+        kept = [checkpoint for checkpoint in state.complete(self.checkpoints) if checkpoint.images <= (good or 0)]
+        return kept[-1] if kept else None
 
     def _restore(self, target: Checkpoint | None) -> dict[str, Any]:
         """Puts `target` into the recipe; checkpoints after it are deleted. Returns what was known then."""

@@ -142,7 +142,8 @@ def _hooks(job: Job, recipe: Recipe, judge: Judge, watch: Watch, events: EventLo
             "images": str(progress.images),
         }
         started = time.monotonic()
-        saved = state.save(folder, progress, recipe, metadata, keep=job.training.checkpoints_kept, spare=watch.memory.good_images)
+        kept = job.training.checkpoints_kept
+        saved = state.save(folder, progress, recipe, metadata, keep=kept, spare=watch.memory.good_images)
         path, seconds = str(saved.path.relative_to(judge.out)), round(time.monotonic() - started, 3)
         events.write("checkpoint", images=progress.images, path=path, seconds=seconds, bytes=saved.size_bytes)
 

@@ -47,7 +47,7 @@ MOST_BYTES = 256 << 20
 WATCHED_CHUNKS = 2
 """Feature maps are looked at for so many chunks."""
 FEWEST = 16
-STYLES, NOISES = 16, 4
+STYLES, NOISES = 8, 4
 FEATURES = "random_conv"
 FEATURE_SIDE = 64
 NEAREST_IMAGES = 10_000
@@ -69,7 +69,7 @@ class Stopped(Diverged):
 
 
 class Watch:
-    """The diagnosis of one run. `saved` is what `state` gave at the checkpoint that the run goes on from."""
+    """The diagnosis of one run. `saved` is what `saved_at` gave at the checkpoint that the run goes on from."""
 
     def __init__(
         self, job: Job, dataset: ImageDataset, recipe: Recipe, out: Path, events: EventLog, *, device: torch.device,
@@ -84,7 +84,7 @@ class Watch:
         self.restore(saved)
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Goes on from what `state` gave."""
+        """Goes on from what `saved_at` gave."""
         self.memory = Memory(**saved.get("memory", {}))
         self.ledger = Ledger(saved.get("ledger"))
         self.latest: dict[str, Finding] = {}
@@ -93,8 +93,16 @@ class Watch:
         for name, rate in snapshot.learning_rates(self.recipe.optimizers).items():
             self.memory.learning_rates.setdefault(name, rate)
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold, in plain values."""
+    def saved_at(self, images: int) -> dict[str, Any]:
+        """What a checkpoint at `images` must hold, in plain values.
+
+        A rollback returns to checkpoints of the schedule alone: it must not matter when a run was interrupted.
+        """
+        training = self.job.training
+        assert training.checkpoint_images is not None and training.batch is not None, "a resolved spec"
+        scheduled = images % training.checkpoint_images < training.batch
+        if self.section.rolls_back and scheduled and self.examination.may_return_here():
+            self.memory.good_images = images
         return {"memory": self.memory.state(), "ledger": self.ledger.state()} if self.section.enabled else {}
 
     def check_wiring(self, build: Callable[[Job], Recipe]) -> None:
@@ -170,7 +178,8 @@ class Watch:
             return None
         self.ledger.read()
         steps = self.ledger.steps(progress.images, self.job.training.images)
-        for finding in self.examination.judge((non_finite.DETECTOR,), steps, progress.images):
+        images = steps.first_bad_images or progress.images
+        for finding in self.examination.judge((non_finite.DETECTOR,), steps, images):
             self.say(finding)
             if self.examination.action(finding) == "rollback":
                 return finding

@@ -25,6 +25,8 @@ class Memory:
     gradients: list[float] = field(default_factory=list)
     """‖∇D(real)‖² at every check."""
     most_modes: float = 0.0
+    good_images: int | None = None
+    """The newest scheduled checkpoint at which everything that may roll back was healthy."""
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
     """What each rollback was for, from where to where, and the change."""
 
@@ -53,6 +55,14 @@ class Examination:
             return "log"
         names = [name for name in DETECTORS if name == finding.detector]
         return self.section.action(names[0]) if names else "log"
+
+    def may_return_here(self) -> bool:
+        """Whether every detector whose failure rolls back said healthy when it last looked."""
+        return all(
+            self.memory.levels.get(name, "healthy") == "healthy"
+            for name in DETECTORS
+            if self.section.action(name) == "rollback"
+        )
 
     def _finding(self, detector: Detector[Any], measured: Measured, images: int) -> Finding:
         level, limit = self._level(detector, measured.value, images)
@@ -99,5 +109,10 @@ def _is_bad(detector: Detector[Any], value: float, limit: Limit) -> bool:
 def _message(detector: Detector[Any], measured: Measured, level: Level, limit: Limit) -> str:
     seen = f"{detector.watches}: {measured.value:.4g}" + (f" ({measured.detail})" if measured.detail else "")
     if level == "healthy":
-        return seen
-    return f"{detector.means}. {seen[:1].upper()}{seen[1:]}; {level} {detector.bad} {limit.value:.4g} ({limit.origin})"
+        return _capital(seen)
+    why = f"{level} {detector.bad} {limit.value:.4g} ({limit.origin})"
+    return f"{_capital(detector.means)}. {_capital(seen)}; {why}"
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

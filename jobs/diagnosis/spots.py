@@ -7,7 +7,8 @@ from jobs.diagnosis.detector import Detector, Images, Limit, Measured
 from jobs.diagnosis.inputs import F64, Gallery
 from jobs.diagnosis.spectra import brightness
 
-QUANTILE = 0.99
+QUANTILE, STRONGER = 0.99, 1.5
+"""A spot counts when it is so much stronger than those of so many real images."""
 FINE_PIXELS, COARSE_PIXELS = 1.0, 3.0
 
 
@@ -21,16 +22,16 @@ def spot_strength(image_NCHW: Images) -> F64:
 
 
 def measure(gallery: Gallery) -> Measured:
-    """Share of samples with a stronger spot than 99 % of real images have."""
+    """Share of samples with a spot far stronger than any that real images usually have."""
     fake_M, real_N = spot_strength(gallery.fake_MCHW), spot_strength(gallery.real_NCHW)
-    above_M = fake_M > np.quantile(real_N, QUANTILE)
+    above_M = fake_M > STRONGER * np.quantile(real_N, QUANTILE)
     order = np.argsort(-fake_M)[:64]
     return Measured(float(above_M.mean()), picture=lambda: gallery.fake_MCHW[order])
 
 
 DETECTOR = Detector(
     name="spots",
-    watches="share of samples with a stronger spot than 99 % of real images",
+    watches="share of samples with a spot at least 1.5 times as strong as in 99 % of real images",
     measure=measure,
     bad="above",
     failure=Limit(0.25, "placeholder"),

@@ -116,6 +116,11 @@ class Diagnosis(Section):
         written: Override | None = getattr(self.detectors, name)
         return written or Override()
 
+    @property
+    def rolls_back(self) -> bool:
+        """Whether any failure leads to a rollback."""
+        return any(self.action(name) == "rollback" for name in DETECTORS)
+
     def action(self, name: DetectorName) -> Action:
         """What a failure of the detector `name` leads to."""
         return self.override(name).action or self.on_failure

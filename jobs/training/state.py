@@ -48,8 +48,11 @@ class Checkpoint:
     size_bytes: int
 
 
-def save(folder: Path, progress: Progress, recipe: Recipe, metadata: Mapping[str, str], *, keep: int) -> Checkpoint:
-    """Writes the checkpoint of `progress.images` below `folder` and deletes all but the newest `keep`.
+def save(
+    folder: Path, progress: Progress, recipe: Recipe, metadata: Mapping[str, str], *, keep: int,
+    spare: int | None = None,
+) -> Checkpoint:  # fmt: skip
+    """Writes the checkpoint of `progress.images` below `folder`; deletes all but the newest `keep` and that at `spare`.
 
     Raises StoreError when the disk is full.
     """
@@ -74,7 +77,8 @@ def save(folder: Path, progress: Progress, recipe: Recipe, metadata: Mapping[str
             hint="free some space, or lower training.checkpoints_kept; the previous checkpoint is intact",
         ) from error
     for old in complete(folder)[:-keep]:
-        shutil.rmtree(old.path, ignore_errors=True)
+        if old.images != spare:
+            shutil.rmtree(old.path, ignore_errors=True)
     return Checkpoint(final, progress.images, sum(file.stat().st_size for file in final.iterdir()))
 
 
