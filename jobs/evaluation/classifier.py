@@ -21,7 +21,7 @@ from jobs.evaluation.cache import keep
 from jobs.evaluation.modes import classes
 from jobs.evaluation.pictures import area, to_rgb
 
-VERSION = 1
+VERSION = 2
 SIDE = 64
 CHANNELS = (32, 64, 128, 128)
 BATCH = 128
@@ -85,7 +85,8 @@ def open_classifier(labelled: Labelled, cache_dir: Path, device: torch.device) -
 
 def prepare(image_NCHW: Tensor) -> Tensor:
     """uint8 -> what the network takes: RGB in [-1, 1], each side averaged down to at most `SIDE`."""
-    return area(to_rgb(image_NCHW), SIDE) / 127.5 - 1
+    scaled_NCHW = area(to_rgb(image_NCHW), SIDE) / 127.5 - 1
+    return scaled_NCHW.contiguous(memory_format=torch.channels_last)
 
 
 def train(image_NCHW: np.ndarray, class_N: np.ndarray, count: int, device: torch.device) -> Trained:
@@ -100,7 +101,7 @@ def train(image_NCHW: np.ndarray, class_N: np.ndarray, count: int, device: torch
     steps = int(np.clip(6 * len(seen), LEAST_IMAGES_SHOWN, MOST_IMAGES_SHOWN)) // BATCH
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Classifier(count).to(device)
+        network = Classifier(count).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     network.train()

@@ -112,10 +112,11 @@ class Evaluator:
         rows = self._table(real, other, images=0, label=trust.REAL)
         count = len(kept) if len(kept) >= 2 else len(held_out)
         if count < len(held_out):
-            rows += self._table(real, {space: x[:count] for space, x in other.items()}, images=0, label=trust.REAL)
+            fewer = self._some(other, held_out, np.arange(count))
+            rows += self._table(real, fewer, images=0, label=trust.REAL)
         rows += self._table(real, self._noise(held_out[:count]), images=0, label=trust.NOISE)
         if len(kept) >= 2:
-            rows += self._table(real, {space: x[kept] for space, x in other.items()}, images=0, label=trust.HALF)
+            rows += self._table(real, self._some(other, held_out, kept), images=0, label=trust.HALF)
         return rows
 
     def nearest(self, sample_MCHW: Tensor, k: int) -> Nearest:
@@ -192,6 +193,15 @@ class Evaluator:
     def _features_of(self, positions: np.ndarray) -> Features:
         """Features of some images of the data, from the cache where they are there."""
         return {extractor.space: self._cached(extractor, positions) for extractor in self.extractors}
+
+    def _some(self, features: Features, positions: np.ndarray, kept: np.ndarray) -> Features:
+        """Features of those of the images that are kept; where rows are pairs, they are paired anew."""
+        return {
+            extractor.space: self._cached(extractor, positions[kept])
+            if extractor.pairs
+            else features[extractor.space][torch.from_numpy(kept)]
+            for extractor in self.extractors
+        }
 
     def _cached(self, extractor: Extractor, positions: np.ndarray) -> Tensor:
         def compute() -> np.ndarray:

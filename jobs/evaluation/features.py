@@ -52,6 +52,8 @@ class Extractor:
     head: Head | None = None
     """Features to logits, where the space comes from a classifier."""
     note: str | None = None
+    pairs: bool = False
+    """Whether a row is a pair of images, and not one image."""
 
     def __call__(self, image_NCHW: Tensor) -> Tensor:
         """uint8 [N, C, H, W] on any device -> float32 [N, D] on the processor."""
@@ -109,11 +111,11 @@ def open_pairs(lpips: LpipsNetwork, device: torch.device, places: Places) -> Ext
 
     match lpips:
         case "alex":
-            return Extractor("lpips_alex", LPIPS_RESIZE, "1", distances, device)
+            return Extractor("lpips_alex", LPIPS_RESIZE, "1", distances, device, pairs=True)
         case "vgg":
-            return Extractor("lpips_vgg", LPIPS_RESIZE, "1", distances, device)
+            return Extractor("lpips_vgg", LPIPS_RESIZE, "1", distances, device, pairs=True)
         case "squeeze":
-            return Extractor("lpips_squeeze", LPIPS_RESIZE, "1", distances, device)
+            return Extractor("lpips_squeeze", LPIPS_RESIZE, "1", distances, device, pairs=True)
         case _:
             assert_never(lpips)
 
