@@ -1,5 +1,6 @@
 """The heartbeat of a running attempt: in a thread of the worker, never of the training process."""
 
+import math
 import random
 import threading
 from collections.abc import Callable
@@ -42,6 +43,7 @@ class Heart:
         self._orphan_seconds = orphan_seconds
         self._heard = False
         """Whether the last beat was stored and the claim is still ours."""
+        self._last_beat = False
         self._over = threading.Event()
         self._now = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -49,15 +51,18 @@ class Heart:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """One last beat, then none; afterwards the lease belongs to the caller alone. May be called again."""
+    def stop(self, within_seconds: float = math.inf) -> bool:
+        """One last beat, then none; afterwards the lease belongs to the caller alone. May be called again.
+
+        False when a request to the store is still under way after `within_seconds`.
+        """
         if self._over.is_set() and not self._thread.is_alive():
-            return
+            return True
+        self._last_beat = self._heard  # the last word of the attempt; a store that is out has had its chance
         self._over.set()
         self._now.set()
-        self._thread.join()
-        if self._heard:  # the last word of the attempt; a store that is out has had its chance
-            self._beat()
+        self._thread.join(None if within_seconds == math.inf else within_seconds)
+        return not self._thread.is_alive()
 
     def beat_soon(self) -> None:
         """There is something worth telling: a published checkpoint."""
@@ -68,6 +73,8 @@ class Heart:
             self._now.clear()
             self._beat()
             self._now.wait(self._heartbeat_seconds * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
+        if self._last_beat and self._heard:
+            self._beat()
 
     def _beat(self) -> None:
         progress = self._progress()

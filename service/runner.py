@@ -36,8 +36,9 @@ from service.uploads import Stored, Uploads
 T = TypeVar("T")
 
 LONGEST_PAUSE_SECONDS = 15.0
-UPLOAD_SHARE = 0.3
-"""Of the time that is left after a request to stop, what is kept for the upload of the last checkpoint."""
+CHECKPOINT_SHARE, UPLOAD_SHARE = 0.6, 0.85
+"""Of the time that a request to stop leaves: until then the child may save itself, and until then uploads are waited
+for; the rest is for telling the end."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ class Runner:
         self._lease = lease
         self._switch = StopSwitch()
         self._give_up_seconds = float("inf")
-        """By time.monotonic(): past it, uploads and commits are waited for no longer."""
-        self._hurry = threading.Event()
+        """By time.monotonic(): past it, the end of the lease is waited for no longer."""
+        self._upload_until_seconds = float("inf")
         self._progress = Progress()
         self._files = JobFiles(tools.settings.runs_dir / f"{lease.id}-{lease.epoch:08d}")
         self._output = Output(self._files.output, tools.settings.log_bytes, tools.redact)
@@ -125,7 +126,7 @@ class Runner:
             self._switch,
             tools.observer,
             progress=self._tell,
-            on_beat=self._told,
+            on_beat=lambda progress: self._uploads.told(progress.checkpoint),
             heartbeat_seconds=tools.settings.heartbeat_seconds,
             grace_seconds=tools.settings.grace_seconds,
             orphan_seconds=tools.settings.orphan_seconds,
@@ -133,9 +134,10 @@ class Runner:
 
     def stop(self, reason: Stop, within_seconds: float) -> None:
         """End the attempt, whatever it does, within this time."""
-        self._give_up_seconds = min(self._give_up_seconds, time.monotonic() + within_seconds)
-        self._switch.ask(reason, within_seconds * (1 - UPLOAD_SHARE))
-        self._hurry.set()
+        now = time.monotonic()
+        self._give_up_seconds = min(self._give_up_seconds, now + within_seconds)
+        self._upload_until_seconds = min(self._upload_until_seconds, now + within_seconds * UPLOAD_SHARE)
+        self._switch.ask(reason, within_seconds * CHECKPOINT_SHARE)
 
     def run(self) -> Result:
         """From claim to end. Never raises for what a job, a store or a disk does."""
@@ -153,10 +155,9 @@ class Runner:
             ending = _unexpected(error, ending.seconds)
             self._say(f"the attempt failed unexpectedly: {error!r}", "attempt_broken")
             with suppress(_Stopped, GankilnError):
-                self._heart.stop()
-                state = self._persist(lambda: self._end(ending, (), self._uploads.published))
+                state = self._tell_end(ending, ())
         finally:
-            self._heart.stop()
+            self._heart.stop(within_seconds=1.0)
             self._uploads.close()
         self._report(ending, state)
         return Result(ending, state)
@@ -256,12 +257,6 @@ class Runner:
         line = last[0][:500] if last else ""
         return self._progress.model_copy(update={"checkpoint": self._uploads.published, "last_line": line})
 
-    def _told(self, progress: Progress) -> None:
-        """After a heartbeat that was heard."""
-        self._uploads.told(progress.checkpoint)
-        if progress.phase == "uploading":  # one upload may take longer than a worker may be without a sign of life
-            self._tools.alive()
-
     # After.
 
     def _conclude(self, ending: Ending) -> tuple[Ending, JobState | None]:
@@ -279,20 +274,24 @@ class Runner:
         except GankilnError as error:  # a full or forbidding store
             reason = reason_of_exit_code(error.exit_code)
             ending = replace(ending, reason=reason, message=self._tools.redact(error.message), hint=error.hint)
-        self._heart.stop()
-        state = self._persist(lambda: self._end(ending, files, self._uploads.published))
-        return ending, state
+        return ending, self._tell_end(ending, files)
 
     def _upload_last(self, ending: Ending) -> tuple[OutputFile, ...]:
         """The whole run directory where the job ends here; the last checkpoint and the log where it goes on."""
         if ending.finished:
-            return self._persist(self._uploads.finish)
+            return self._wait_for(self._uploads.finish, self._no_more_uploads)
         grace_seconds = self._tools.settings.grace_seconds
-        self._uploads.flush(min(self._give_up_seconds, time.monotonic() + grace_seconds))
+        self._uploads.flush(min(self._upload_until_seconds, time.monotonic() + grace_seconds))
         if self._is_last(ending):
-            with suppress(GankilnError):  # the end counts more than what it leaves
-                return self._uploads.finish()
+            with suppress(GankilnError, _Stopped):  # the end counts more than what it leaves
+                return self._wait_for(self._uploads.finish, self._no_more_uploads)
         return ()
+
+    def _tell_end(self, ending: Ending, files: tuple[OutputFile, ...]) -> JobState:
+        """End the lease, once the heart stands still: the lease has one user at a time."""
+        if not self._heart.stop(max(1.0, self._give_up_seconds - time.monotonic())):
+            raise _Stopped
+        return self._wait_for(lambda: self._end(ending, files, self._uploads.published), self._time_is_up)
 
     def _is_last(self, ending: Ending) -> bool:
         """Whether the job ends with this attempt."""
@@ -327,49 +326,53 @@ class Runner:
         )
 
     def _prepare(self, action: Callable[[], T]) -> T:
-        """`_persist` for what comes before the child; given up as soon as somebody asks to stop.
+        """What comes before the child: given up as soon as somebody asks to stop, or when it takes too long."""
 
-        A download cannot be cut short, so it runs in a thread that is left to itself.
+        def give_up() -> Exception | None:
+            if self._switch.asked:
+                return _Stopped()
+            return _TooSlow() if self._lease.seconds > self._lease.state.limits.startup_seconds else None
+
+        return self._wait_for(action, give_up)
+
+    def _no_more_uploads(self) -> Exception | None:
+        return self._given_up(self._upload_until_seconds)
+
+    def _time_is_up(self) -> Exception | None:
+        return self._given_up(self._give_up_seconds)
+
+    def _given_up(self, until_seconds: float) -> Exception | None:
+        """What comes after the child ends early only when `stop` leaves no more time, or the claim is lost."""
+        if self._switch.reason == "fenced":
+            return Fenced(f"{self._lease.id}: another worker has it")
+        return _Stopped() if time.monotonic() > until_seconds else None
+
+    def _wait_for(self, action: Callable[[], T], give_up: Callable[[], Exception | None]) -> T:
+        """Does `action`, again and again until the store answers, in a thread: one request may take minutes.
+
+        Raises what `give_up` returns, and leaves the thread to itself; what it still does is under this attempt's own
+        prefix, or an append that counts at most once.
         """
         done: list[T] = []
         failed: list[BaseException] = []
 
         def work() -> None:
             try:
-                done.append(self._persist(action))
+                done.append(_persist(action, give_up))
             except BaseException as error:
                 failed.append(error)
 
-        thread = threading.Thread(target=work, name="prepare", daemon=True)
+        thread = threading.Thread(target=work, name="store-work", daemon=True)
         thread.start()
+        thread.join(TICK_SECONDS)
         while thread.is_alive():
-            if self._switch.asked:
-                raise _Stopped
-            if self._lease.seconds > self._lease.state.limits.startup_seconds:
-                raise _TooSlow
+            if error := give_up():
+                raise error
             self._tools.alive()
             thread.join(TICK_SECONDS)
         if failed:
             raise failed[0]
         return done[0]
-
-    def _persist(self, action: Callable[[], T]) -> T:
-        """Does `action` again until the store answers. Raises _Stopped when its time is up, Fenced when it is lost."""
-        pause = 0.5
-        while True:
-            try:
-                return action()
-            except Unavailable:
-                if self._switch.reason == "fenced":
-                    raise Fenced(f"{self._lease.id}: another worker has it") from None
-                if time.monotonic() > self._give_up_seconds:
-                    raise _Stopped from None
-            self._tools.alive()
-            if self._hurry.is_set():
-                time.sleep(min(pause, 0.5))
-            else:
-                self._hurry.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _report(self, ending: Ending, state: JobState | None) -> None:
         """The canonical line of the attempt."""
@@ -394,6 +397,19 @@ class Runner:
     def _say(self, text: str, action: str) -> None:
         with suppress(Exception):
             self._tools.observer.log.warning(text, action=action, job_id=self._lease.id)
+
+
+def _persist(action: Callable[[], T], give_up: Callable[[], Exception | None]) -> T:
+    """`action`, again until the store answers. Raises what `give_up` returns."""
+    pause = 0.5
+    while True:
+        try:
+            return action()
+        except Unavailable:
+            if error := give_up():
+                raise error from None
+        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def _after(progress: Progress, event: Event) -> Progress:

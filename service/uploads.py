@@ -37,6 +37,7 @@ CHECKPOINTS = "checkpoints"
 MANIFEST = "MANIFEST.json"
 LOG_PIECE_BYTES = 1 << 20
 RETRY_SECONDS = 30.0
+CLOSE_SECONDS = 1.0
 KEPT = 2
 """Published checkpoints of this attempt that stay in the store; see `prune`."""
 
@@ -113,9 +114,12 @@ class Uploads:
         self._told: Checkpoint | None = None
         self._others_pruned = False
         self._wake = threading.Event()
+        self._changed = threading.Condition()
+        self._requested = self._completed = 0
+        """Requests of `flush`: how many were made, and the last one after which everything was uploaded."""
         self._over = threading.Event()
         self._busy = threading.Lock()
-        """Held while something is being uploaded: by the thread, or by `flush` and `finish`."""
+        """Held while something is being uploaded: by the thread, or by `finish`."""
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
 
     @property
@@ -147,11 +151,14 @@ class Uploads:
         self._wake.set()
 
     def flush(self, deadline_seconds: float) -> None:
-        """Upload what is left of checkpoints and output, until `deadline_seconds` of time.monotonic()."""
-        pause = 0.2
-        while not self._pass() and time.monotonic() + pause < deadline_seconds:
-            time.sleep(pause)
-            pause = min(2 * pause, RETRY_SECONDS)
+        """Wait until everything that is there now is uploaded, at most until `deadline_seconds` (time.monotonic())."""
+        if not self._thread.is_alive():
+            return
+        with self._changed:
+            self._requested += 1
+            request = self._requested
+            self._wake.set()
+            self._changed.wait_for(lambda: self._completed >= request, max(0.0, deadline_seconds - time.monotonic()))
 
     def finish(self) -> tuple[OutputFile, ...]:
         """Upload the whole run directory, as it is to be published. Raises StoreError; then call it again."""
@@ -166,7 +173,7 @@ class Uploads:
         self._over.set()
         self._wake.set()
         if self._thread.ident is not None:  # it was started
-            self._thread.join(5.0)
+            self._thread.join(CLOSE_SECONDS)
         self._spool.clear()
         self._observer.spool(0, self._spool.limit_bytes)
 
@@ -206,13 +213,18 @@ class Uploads:
     def _run(self) -> None:
         pause = 0.5
         while not self._over.is_set():
+            self._wake.clear()
+            request = self._requested
             if self._pass():
                 pause = 0.5
+                with self._changed:
+                    self._completed = request
+                    self._changed.notify_all()
                 self._wake.wait(self._interval_seconds)
             else:
-                self._over.wait(pause)
+                somebody_waits = self._requested > self._completed
+                self._over.wait(min(pause, 1.0) if somebody_waits else pause)
                 pause = min(2 * pause, RETRY_SECONDS)
-            self._wake.clear()
 
     def _pass(self) -> bool:
         """Upload what there is. False when something is left to be tried again."""

@@ -24,6 +24,9 @@ class Flaky:
         self.error = None
         self.lose_answers = False
         self.random = Random(0)
+        self.answers = threading.Event()
+        """Cleared: requests hang, as they do against a frozen server."""
+        self.answers.set()
 
     def __getattr__(self, name):
         value = getattr(self.store, name)
@@ -33,6 +36,7 @@ class Flaky:
         def request(*args, **kwargs):
             if self.error:
                 raise self.error
+            self.answers.wait(60)
             answer = value(*args, **kwargs)
             if name == "list":
                 answer = iter(list(answer))
@@ -207,6 +211,26 @@ def test_drain_is_quick_even_when_the_store_is_away(tmp_path):
     assert not thread.is_alive()
     assert time.monotonic() - started < 6.0
     assert station.said("end_not_told")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_drain_is_quick_even_when_the_store_hangs(tmp_path, ends):
+    store = Flaky(DirectoryStore(tmp_path / "store", durable=False))
+    station = Station(tmp_path, store, drain_seconds=2.0)
+    station.submit(steps=20 if ends else 1000, seconds=0.05)
+    reader = _reader(station)
+    worker = station.worker()
+    thread = station.start(worker)
+    _until(lambda: _runs(reader, 20))
+    station.store.answers.clear()
+    time.sleep(2.0)  # with 20 steps, the job has ended meanwhile and its result waits
+    started = time.monotonic()
+    worker.drain()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert time.monotonic() - started < 7.0  # 2 s, and the threads that hang are waited for a little
+    assert station.said("end_not_told")
+    station.store.answers.set()
 
 
 def test_drain_during_a_download_does_not_wait_for_it(station, monkeypatch):
