@@ -109,7 +109,7 @@ def worker(
     from service.signals import on_signals
     from service.store import open_store
     from service.store.selftest import check_store
-    from service.worker import start
+    from service.worker import preemption, start
 
     settings = environment.load(store=store)
     opened = open_store(required_store(settings))
@@ -118,7 +118,7 @@ def worker(
     check_gpus()
     started = start(opened, settings)
     started.observer.log.info(f"waiting for jobs in {opened.url}", action="started", worker=settings.worker_name)
-    with on_signals(started.drain):
+    with on_signals(started.drain), preemption(settings.preemption, started):
         started.run(exit_when_idle_seconds=exit_when_idle)
 
 

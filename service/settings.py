@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     drain_seconds: Seconds = Field(
         25.0, description="The same when the worker itself is asked to stop; below what the platform allows"
     )
+    preemption: Literal["off", "aws", "gcp", "azure"] = Field(
+        "off", description="Ask the metadata service of this cloud whether the (spot) machine is about to be taken away"
+    )
     evaluation_seconds: Seconds = Field(3600.0, description="Without any event while a job evaluates, then a retry")
     orphan_seconds: Seconds = Field(
         1800.0, description="A job trains this long without reaching the store, then it is stopped and waits"

@@ -8,17 +8,19 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from jobs.errors import DeviceError, GankilnError
 from jobs.spec import Job
 from service import settings as environment
 from service.cache import Cache, trim
 from service.inputs import Brought, Inputs
+from service.preemption import Cloud, PreemptionWatch
 from service.queue import REASONS, JobState, Lease, Queue
 from service.redact import Redactor
 from service.runner import CommandLine, JobFiles, Result, Runner, Tools, remove_abandoned
@@ -276,6 +278,19 @@ def open_port(worker: Worker) -> TelemetryServer | None:
             hint="another worker may use the port: set GANKILN_METRICS_PORT",
         )
         return None
+
+
+@contextmanager
+def preemption(cloud: Cloud | Literal["off"], worker: Worker) -> Iterator[None]:
+    """While inside, a notice that the machine is about to be taken away drains the worker in the time that is left."""
+    if cloud == "off":
+        yield
+        return
+    watch = PreemptionWatch(cloud, lambda seconds: worker.drain("preempted", seconds))
+    try:
+        yield
+    finally:
+        watch.close()
 
 
 def _version(package: str) -> str:
