@@ -117,8 +117,8 @@ def worker(
         check_store(opened)
     check_gpus()
     started = start(opened, settings)
-    started.observer.log.info(f"waiting for jobs in {opened.url}", action="started", worker=settings.worker_name)
     with on_signals(started.drain), preemption(settings.preemption, started):
+        started.observer.log.info(f"waiting for jobs in {opened.url}", action="started", worker=settings.worker_name)
         started.run(exit_when_idle_seconds=exit_when_idle)
 
 
@@ -267,9 +267,9 @@ def exporter(
         ready=scanner.unready,
         extra={"/queue": lambda: scanner.numbers},
     )
-    log.info(f"metrics of {connection.store.url} on port {server.port}", action="started", port=server.port)
     stopped = threading.Event()
     with on_signals(stopped.set):
+        log.info(f"metrics of {connection.store.url} on port {server.port}", action="started", port=server.port)
         scanner.run(settings.scan_seconds, stopped.wait)
     server.close()
 

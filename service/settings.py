@@ -77,7 +77,9 @@ class Settings(BaseSettings):
     retain_attempts_days: float = Field(30.0, gt=0, description="Checkpoints and logs of a finished job are kept")
     retain_jobs_days: float = Field(365.0, gt=0, description="The record of a finished job is kept; results stay")
 
-    quarantine_failures: int = Field(3, ge=1, description="Fast failures in a row, then this worker stops claiming")
+    quarantine_failures: int = Field(
+        3, ge=1, description="Jobs that fail fast one after another, then this worker stops claiming"
+    )
     quarantine_fast_seconds: Seconds = Field(60.0, description="An attempt that fails within this is a fast failure")
     quarantine_seconds: Seconds = Field(900.0, description="How long a quarantined worker stays away from the queue")
 

@@ -77,7 +77,8 @@ class Worker:
         self._lock = threading.Lock()
         self._runner: Runner | None = None
         self._draining = threading.Event()
-        self._fast_failures = 0
+        self._failed_fast: list[str] = []
+        """Jobs that failed fast here since the last attempt that did not, each once: one bad job proves nothing."""
         self._fruitless_looks = 0
         self._alive_seconds = time.monotonic()
         self._problem: str | None = "starting"
@@ -170,28 +171,32 @@ class Worker:
         finally:
             with self._lock:
                 self._runner = None
-        self._count_fast_failures(result)
+        self._count_fast_failures(lease.id, result)
 
-    def _count_fast_failures(self, result: Result) -> None:
+    def _count_fast_failures(self, job_id: str, result: Result) -> None:
         """Only failures that may be this machine's own count: a bad spec fails fast everywhere."""
         ending = result.ending
         if ending.stop or (ending.reason and REASONS[ending.reason].retry == "never"):
             return
-        fast = ending.reason is not None and ending.seconds < self.settings.quarantine_fast_seconds
-        self._fast_failures = self._fast_failures + 1 if fast else 0
+        if ending.finished or ending.seconds >= self.settings.quarantine_fast_seconds:
+            self._failed_fast = []
+        elif job_id not in self._failed_fast:
+            self._failed_fast.append(job_id)
 
     def _quarantine_if_needed(self, *, leave: bool) -> None:
-        """After several fast failures in a row this machine is suspected: it must not eat the whole queue."""
-        if self._fast_failures < self.settings.quarantine_failures:
+        """After several jobs that failed fast this machine is suspected: it must not eat the whole queue."""
+        if len(self._failed_fast) < self.settings.quarantine_failures:
             return
-        message = f"{self._fast_failures} jobs in a row failed here within {self.settings.quarantine_fast_seconds:g} s"
+        message = (
+            f"{len(self._failed_fast)} jobs in a row failed here within {self.settings.quarantine_fast_seconds:g} s"
+        )
         self.observer.state("quarantined")
         self.observer.log.error(message, action="quarantined", seconds=self.settings.quarantine_seconds)
         if leave:
             raise DeviceError(message, hint="gankiln doctor on this machine; its jobs wait for another worker")
         self._problem = message
         self._sleep(self.settings.quarantine_seconds, show_life=True)
-        self._fast_failures = self.settings.quarantine_failures - 1  # one more failure, and it is quarantined again
+        del self._failed_fast[0]  # one more failure, and it is quarantined again
         self._problem = None
 
     def _may_leave(self, idle_seconds: float, idle_since: float) -> bool:

@@ -93,8 +93,7 @@ def test_bad_input_is_moved_aside_with_its_reason_and_the_worker_goes_on(station
         ({"signal": signal.SIGSEGV, "at": 3}, "dead", "too_many_failures"),
     ],
 )
-def test_a_job_that_fails_ends_with_its_reason_and_last_lines(tmp_path, behaviour, status, reason):
-    station = Station(tmp_path, quarantine_failures=10)
+def test_a_job_that_fails_ends_with_its_reason_and_last_lines(station, behaviour, status, reason):
     job = station.submit(**behaviour, say="the last words")
     station.work()
     state = station.state(job)
@@ -219,6 +218,24 @@ def test_when_jobs_fail_fast_one_after_another_the_worker_stops_eating_them(tmp_
     assert sum(station.state(job).attempts for job in jobs) == 3
 
 
+def test_a_quarantined_worker_stays_away_for_a_while_and_comes_back(tmp_path):
+    station = Station(
+        tmp_path, quarantine_failures=2, quarantine_seconds=2.0, backoff_seconds=4.0, backoff_max_seconds=4.0
+    )
+    jobs = [station.submit(name=f"job{number}", exit=70, once=str(tmp_path / f"once{number}")) for number in range(2)]
+    worker = station.worker()
+    worker._queue._random.uniform = lambda low, high: high  # a back-off of 4 s, not of 0 to 4 s
+    thread = station.start(worker)
+    _until(lambda: station.said("quarantined"))
+    assert "failed here" in worker.unready() and worker.unhealthy() is None
+    assert 'gankiln_worker_state{state="quarantined"} 1.0' in worker.observer.recorder.render()[0].decode()
+    assert not any(station.state(job).status == "succeeded" for job in jobs)
+    _until(lambda: all(station.state(job).status == "succeeded" for job in jobs))
+    assert worker.unready() is None
+    worker.drain()
+    thread.join(20)
+
+
 def test_a_bad_spec_or_diverging_job_is_no_reason_for_quarantine(station):
     for number in range(5):
         station.submit(name=f"job{number}", exit=67)
@@ -281,7 +298,7 @@ def test_a_failure_of_the_worker_s_own_code_costs_an_attempt_and_not_the_worker(
 
     monkeypatch.setattr(runner.Runner, "_supervise", fail)
     good = station.submit(name="good")
-    station.work(settings=station.settings.model_copy(update={"quarantine_failures": 10}))
+    station.work()
     assert len(attempts) == 3
     assert station.state(broken).status == "dead"
     assert station.said("attempt_ended")[0]["code"] in (reason, "finished")

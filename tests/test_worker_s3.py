@@ -1,6 +1,9 @@
 """The worker end to end on real S3 servers: a job, its inputs from two buckets, its results."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -65,6 +68,24 @@ def test_inputs_are_fetched_once_from_the_store_and_from_other_buckets(server, t
         assert station.result(jobs["folder"], "folder")["read.txt"] == b"bird"
         assert station.state(jobs["missing"]).failure.reason == "data_missing"
         assert len(list(station.settings.inputs_dir.glob("*/entry.json"))) == 3
+
+
+@pytest.mark.parametrize("command", ["worker", "status", "doctor"])
+def test_wrong_keys_are_one_sentence_and_a_non_zero_exit(command, tmp_path):
+    server = s3_server("seaweedfs")  # it looks at signatures
+    store = f"s3://{server.make_bucket()}"
+    wrong = {"AWS_SECRET_ACCESS_KEY": "another-secret", "GANKILN_HOME": str(tmp_path), "GANKILN_METRICS_PORT": "0"}
+    process = subprocess.run(
+        [sys.executable, "-m", "service", command, "--store", store],
+        env=os.environ | server.environment | wrong,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == (1 if command == "doctor" else 77), process.stdout
+    assert "Traceback" not in process.stdout and "another-secret" not in process.stdout
+    assert len([line for line in process.stdout.splitlines() if server.endpoint in line or store in line]) >= 1
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence():
