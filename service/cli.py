@@ -48,11 +48,14 @@ def run(
     cache_dir: Annotated[
         Path | None, typer.Option(help="Decoded data and features. Default: cache/ in GANKILN_HOME.")
     ] = None,
+    weights_dir: Annotated[
+        Path | None, typer.Option(help="Evaluation weights that no package carries. Default: GANKILN_WEIGHTS.")
+    ] = None,
 ) -> None:
     """Train, evaluate and report one job here, without a queue."""
     from service.local import run_here
 
-    run_here(spec, out, data_root, relative_to, cache_dir)
+    run_here(spec, out, roots=(relative_to, data_root), cache_dir=cache_dir, weights_dir=weights_dir)
 
 
 @app.command()
@@ -67,6 +70,22 @@ def sample(
     from service.local import sample_here
 
     sample_here(checkpoint, out, count, seed, truncation)
+
+
+@app.command()
+def evaluate(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder or zip of images, or a checkpoint.")],
+    against: Annotated[Path, typer.Option(help="The folder or zip of real images.")],
+    resolution: Annotated[int | None, typer.Option(help="Side in pixels; default: the checkpoint's.")] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Images of each set, at most.")] = 1000,
+    features: Annotated[str | None, typer.Option(help="Feature spaces, with commas; default: those of a spec.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metrics, with commas; default: those of a spec.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a checkpoint, or a set of images from anywhere, against real images; without training."""
+    from service.judging import evaluate_here
+
+    evaluate_here(images, against, resolution, samples, (features, metrics), as_json=as_json)
 
 
 @data_app.command("make")

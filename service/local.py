@@ -10,9 +10,17 @@ from service.terminal import open_terminal
 
 
 def run_here(
-    spec: Path, out: Path, data_root: list[Path] | None, relative_to: Path | None, cache_dir: Path | None
+    spec: Path,
+    out: Path,
+    *,
+    roots: tuple[Path | None, list[Path] | None],
+    cache_dir: Path | None,
+    weights_dir: Path | None,
 ) -> None:
-    """`gankiln run`: trains the job of `spec` in the directory `out`."""
+    """`gankiln run`: trains the job of `spec` in the directory `out`.
+
+    `roots`: where relative paths begin (None: beside the spec), and where data may be read (None: anywhere).
+    """
     from jobs.spec import load_file
 
     loaded = load_file(spec)  # refused before torch is imported
@@ -21,12 +29,14 @@ def run_here(
     from jobs.data import Roots
     from jobs.run import Surroundings, run
 
-    roots = Roots(relative_to or spec.parent, None if data_root is None else tuple(data_root))
+    relative_to, allowed = roots
+    configured = settings.load()
     with open_terminal(loaded.job.training.images) as terminal:
         around = Surroundings(
             out=out,
-            cache_dir=cache_dir or settings.load().cache_dir,
-            roots=roots,
+            cache_dir=cache_dir or configured.cache_dir,
+            roots=Roots(relative_to or spec.parent, None if allowed is None else tuple(allowed)),
+            weights_dir=weights_dir or configured.weights,
             should_stop=stopping.asked,
             watch=terminal.show,
             progress_seconds=terminal.progress_seconds,

@@ -7,9 +7,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from jobs.evaluation.weights import missing_weights
 from jobs.spec import Derived, Loaded, warnings
 from jobs.spec.data import ImageData, ModeGrid
 from jobs.spec.size import size
+from service import settings
 
 
 def plan(loaded: Loaded) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def plan(loaded: Loaded) -> dict[str, Any]:
         "parameters": weight.parameters,
         "memory_bytes": weight.memory_bytes,
         "derived": [{"path": d.path, "value": d.value, "formula": d.formula} for d in loaded.derived],
-        "warnings": list(warnings(job)),
+        "warnings": [*warnings(job), *missing_weights(job.evaluation, settings.load().weights)],
         "resolved": job.model_dump(mode="json"),
     }
 

@@ -95,6 +95,10 @@ class Settings(BaseSettings):
         (), description=f"Local directories that a queued spec may read, separated by '{os.pathsep}'"
     )
 
+    weights: Path | None = Field(
+        None, description="Directory of evaluation weights that no package carries; each file is checked by its sha256"
+    )
+
     metrics_host: str = Field("0.0.0.0", description="Address of /metrics, /healthz and /readyz")  # noqa: S104
     metrics_port: int = Field(9464, ge=0, le=65535, description="Port of /metrics, /healthz and /readyz; 0 = none")
     scan_seconds: Seconds = Field(30.0, description="Between two scans of the queue by the exporter")

@@ -316,7 +316,8 @@ def test_sample_command_writes_pictures_and_a_grid(finished, tmp_path):
         assert process.wait(120) == 0
     files = sorted(path.name for path in (tmp_path / "s").iterdir())
     assert files == [*(f"0003-{index:05d}.png" for index in range(5)), "0003-grid.png"]
-    assert Image.open(tmp_path / "s" / "0003-00000.png").size == (32, 32)
+    with Image.open(tmp_path / "s" / "0003-00000.png") as picture:
+        assert picture.size == (32, 32)
 
 
 def test_help_and_check_do_not_import_torch():

@@ -258,6 +258,24 @@ class StyleGAN2:
                 drawn.append(self.G_ema(z[chunk].to(self.device), label, truncation_psi=truncation_psi).clamp(-1, 1))
         return torch.cat(drawn)
 
+    @torch.no_grad()
+    def to_w(self, z_ND: Tensor, seed: int) -> Tensor:
+        """w [N, style] of the averaged mapping network, for labels drawn by `seed`."""
+        labels = self._draw_labels(len(z_ND), seed)
+        return self.G_ema.mapping(z_ND, None if labels is None else labels.to(self.device))
+
+    @torch.no_grad()
+    def synthesise_exactly(self, w_ND: Tensor, seed: int) -> Tensor:
+        """Images of the averaged generator in float32, whatever it trains in; one seed always gives the same noise."""
+        synthesis = self.G_ema.synthesis
+        trained_in, synthesis.precision = synthesis.precision, Precision("fp32", self.section.data.resolution)
+        try:
+            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+                torch.manual_seed(derived_seed("path noise", seed))
+                return synthesis(w_ND[:, None].expand(-1, synthesis.styles, -1))
+        finally:
+            synthesis.precision = trained_in
+
     def _draw_labels(self, count: int, seed: int) -> Tensor | None:
         """Classes as often as in the data."""
         if not self.labels:

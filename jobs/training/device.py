@@ -2,6 +2,7 @@
 
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -46,7 +47,17 @@ def choose_precision(asked: Literal["auto", "fp32", "bf16", "fp16"], device: tor
         if torch.cuda.get_device_capability(device) >= (8, 0):
             return Choice("bf16", "auto: this GPU has bfloat16 tensor cores")
         return Choice("fp16", "auto: this GPU has float16 tensor cores but no bfloat16")
-    return Choice("fp32", "auto: on a CPU float32 is exact to compare, and small networks gain nothing from less")
+    if multiplies_bfloat16():
+        return Choice("bf16", "auto: this CPU multiplies bfloat16 matrices in hardware (AMX)")
+    return Choice("fp32", "auto: this CPU has no matrix units for less than float32")
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has tile instructions for bfloat16, as Linux says; elsewhere, no."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def set_determinism(device: torch.device, *, deterministic: bool) -> None:
