@@ -267,7 +267,7 @@ class DirectoryStore:
                 with os.fdopen(descriptor, "wb") as file:
                     write(file)
                     file.flush()
-                    if self._durable:
+                    if self._durable and file.tell() > 0:  # an empty file has nothing to lose but its name
                         os.fsync(descriptor)
             except BaseException:
                 _unlink_if_there(name, folder)
