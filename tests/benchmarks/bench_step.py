@@ -1,6 +1,7 @@
 """Images per second of the StyleGAN2 training step, lazy regularisation included, and the ratio to a peer in one run.
 
-    python -m tests.benchmarks.bench_step [--seconds 10] [--precision fp32 bf16] [--resolution 32 64] [--json]
+    python -m tests.benchmarks.bench_step [--seconds 10] [--precision fp32 bf16] [--resolution 32 64]
+                                          [--widths demo auto] [--json]
 
 Whole cycles of 16 iterations are timed (path length every 4th, R1 every 16th), so that the figure is what a run sees.
 The peer is the PyPI package stylegan2_pytorch, timed in the same process where it is installed.
@@ -19,6 +20,11 @@ from jobs.spec import load
 from jobs.training.seeds import seed_step
 
 CYCLE = 16
+WIDTHS = {
+    "auto": "{}",
+    "demo": "{latent: 128, style: 128, channels_base: 512, channels_max: 128}",
+}
+"""The preset's own widths (512 maps up to 32x32), and those of the demo."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +99,16 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--resolution", nargs="+", type=int, default=[32, 64])
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--widths", nargs="+", choices=WIDTHS, default=list(WIDTHS))
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     results = []
     for resolution in chosen.resolution:
-        if found := peer(resolution, chosen.batch, chosen.seconds):
+        if "auto" in chosen.widths and (found := peer(resolution, chosen.batch, chosen.seconds)):
             results.append(found)
         for precision in chosen.precision:
-            small = "{latent: 128, style: 128, channels_base: 1024, channels_max: 128}"
-            for name, widths in (("auto", "{}"), ("demo widths", small)):
-                text = spec(resolution, chosen.batch, widths, path_length=name == "auto")
+            for name in chosen.widths:
+                text = spec(resolution, chosen.batch, WIDTHS[name], path_length=name == "auto")
                 results.append(measure(name, text, precision, chosen.seconds))
     if chosen.json:
         print(json.dumps([asdict(result) for result in results], indent=1))
