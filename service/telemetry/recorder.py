@@ -54,8 +54,8 @@ class Recorder:
         self._values: dict[str, dict[Labels, float]] = {}
         self._histograms: dict[str, dict[Labels, _Histogram]] = {}
         self.forget(self._metrics)
-        self.registry = CollectorRegistry()
-        self.registry.register(self)
+        self._exposed = CollectorRegistry()
+        self._exposed.register(self)
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """The value of a gauge."""
@@ -107,8 +107,8 @@ class Recorder:
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type, for an Accept header."""
         if "application/openmetrics-text" in accept:
-            return generate_openmetrics(self.registry), CONTENT_TYPE_LATEST
-        return generate_text(self.registry), CONTENT_TYPE_TEXT
+            return generate_openmetrics(self._exposed), CONTENT_TYPE_LATEST
+        return generate_text(self._exposed), CONTENT_TYPE_TEXT
 
     def _has_room(self, metric: Metric, labels: Labels) -> bool:
         values = self._values[metric.name]
