@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jobs.data import ImageBatch, ImageDataset
-from jobs.diagnosis import lost_modes, no_progress, non_finite, snapshot, style_ignored, table, wiring
+from jobs.diagnosis import lost_modes, lost_recall, no_progress, non_finite, snapshot, style_ignored, table, wiring
 from jobs.diagnosis.detector import Finding, Images
 from jobs.diagnosis.examination import Examination, Memory
 from jobs.diagnosis.inputs import F64, FeatureMaps, Gallery, Judgement, Scores, Snapshot
@@ -33,7 +33,7 @@ from jobs.events import EventLog, read_events
 from jobs.report import pictures
 from jobs.spec import Job
 from jobs.spec.resolve import conflicts
-from jobs.training.probe import Judged, Styled
+from jobs.training.probe import Judged, Logits, Styled
 from jobs.training.recipe import Recipe
 from jobs.training.seeds import derived_seed
 from jobs.training.state import Progress
@@ -165,6 +165,7 @@ class Watch:
             scores = self._scores(images, evaluator, search=last or len(self.dataset) <= NEAREST_IMAGES)
             found = list(self.examination.judge(table.OF_SCORES, scores, images))
             self.memory.most_modes = max(self.memory.most_modes, lost_modes.covered(scores) or 0.0)
+            self.memory.best_recall = max(self.memory.best_recall, lost_recall.best(scores) or 0.0)
             self._conclude(found, images)
             if not last:
                 self._act(found)
@@ -318,8 +319,14 @@ class Watch:
                 logits.append(self.recipe.judge(batch, derived_seed("diagnosis", self.job.seed, start)))
             if start == 0:
                 gradient = float(self.recipe.judge_gradient(batch))
-        real_N, fake_M = (torch.cat(kind).flatten().double().cpu().numpy() for kind in zip(*logits, strict=True))
-        return Judgement(real_N, fake_M, gradient, tuple(self.memory.gradients))
+        real, fake = (torch.cat(kind).double() for kind in zip(*logits, strict=True))
+        loss, guessing = (
+            float(self.recipe.judgement_loss(said))
+            for said in (Logits(real, fake), Logits(torch.zeros_like(real), torch.zeros_like(fake)))
+        )
+        advantage = 1 - loss / guessing if guessing > 0 else 1.0
+        real_N, fake_M = (x.flatten().cpu().numpy() for x in (real, fake))
+        return Judgement(real_N, fake_M, advantage, gradient, tuple(self.memory.gradients))
 
     def _batch(self, positions: NDArray[np.int64]) -> ImageBatch:
         labels_N = self.dataset.labels_N
@@ -331,7 +338,7 @@ class Watch:
     def _scores(self, images: int, evaluator: Evaluator, *, search: bool) -> Scores:
         said = [event for event in read_events(self.out / EVENTS) if event["event"] == "evaluation"]
         rows = [row for event in said if event["images"] == images for row in event["rows"]]
-        scores = Scores(images, self.job.training.images, rows, self.memory.most_modes)
+        scores = Scores(images, self.job.training.images, rows, self.memory.most_modes, self.memory.best_recall)
         return self._with_neighbours(scores, evaluator) if search else scores
 
     def _with_neighbours(self, scores: Scores, evaluator: Evaluator) -> Scores:

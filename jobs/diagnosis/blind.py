@@ -1,4 +1,4 @@
-"""Discriminator blind: it cannot tell generated pictures from real ones, though they differ."""
+"""Discriminator blind: it tells generated pictures from real ones no better than a guess, or worse."""
 
 import numpy as np
 from scipy.stats import rankdata
@@ -15,20 +15,21 @@ def area_under_curve(real_N: F64, fake_M: F64) -> float:
 
 
 def measure(gallery: Gallery) -> Measured | None:
-    """How far the area under the curve is from chance."""
-    if gallery.judgement is None:
+    """How much lower its loss is than that of one that says "perhaps" to everything."""
+    judged = gallery.judgement
+    if judged is None:
         return None
-    area = area_under_curve(gallery.judgement.real_N, gallery.judgement.fake_M)
-    return Measured(abs(area - 0.5), f"it ranks a real image above a generated one in {area:.0%} of pairs")
+    area = area_under_curve(judged.real_N, judged.fake_M)
+    return Measured(judged.advantage, f"it ranks a real image above a generated one in {area:.0%} of pairs")
 
 
 DETECTOR = Detector(
     name="discriminator_blind",
-    watches="how far the discriminator's ranking of real and generated images is from chance",
+    watches="how much lower the discriminator's loss is than that of mere guessing, as a share of it",
     measure=measure,
     bad="below",
-    failure=Limit(0.05, "theory: with 256 images of each, chance itself scatters by 0.026"),
-    warning=Limit(0.1, "theory: four times that scatter"),
+    failure=Limit(0.02, "theory: 0 is guessing; 256 images of each kind scatter by about 0.01 around it"),
+    warning=Limit(0.05, "theory: more than twice that limit"),
     means="the discriminator judges by chance, so the generator learns nothing, or has nothing left to learn",
     hint="less label or instance noise, a lower r1.gamma, a higher learning rate or more feature maps for it",
     patience=2,

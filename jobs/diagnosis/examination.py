@@ -25,6 +25,7 @@ class Memory:
     gradients: list[float] = field(default_factory=list)
     """‖∇D(real)‖² at every check."""
     most_modes: float = 0.0
+    best_recall: float = 0.0
     good_images: int | None = None
     """The newest scheduled checkpoint at which everything that may roll back was healthy."""
     rollbacks: list[dict[str, Any]] = field(default_factory=list)

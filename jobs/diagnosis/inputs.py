@@ -74,6 +74,8 @@ class Judgement:
 
     real_N: F64
     fake_M: F64
+    advantage: float
+    """1 - loss / loss of a discriminator that says 0 to everything."""
     gradient: float
     """‖∇D(real)‖², mean."""
     earlier_gradients: Sequence[float] = ()
@@ -119,6 +121,8 @@ class Scores:
     rows: Sequence[Mapping[str, Any]]
     most_modes: float = 0.0
     """The most modes that an earlier evaluation found."""
+    best_recall: float = 0.0
+    """The best recall that an earlier evaluation found, in any feature space."""
     nearest_fake_M: F64 | None = None
     """Distance of each sample to the nearest image of the data."""
     nearest_real_N: F64 | None = None

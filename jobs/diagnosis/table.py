@@ -12,7 +12,7 @@ from jobs.diagnosis import (
     learning_rate,
     loss_spikes,
     lost_modes,
-    low_recall,
+    lost_recall,
     memorisation,
     memory_growth,
     no_progress,
@@ -44,5 +44,5 @@ OF_GALLERY: tuple[Detector[Gallery], ...] = (
     saturated_images.DETECTOR,
     hue_collapse.DETECTOR,
 )
-OF_SCORES: tuple[Detector[Scores], ...] = (low_recall.DETECTOR, lost_modes.DETECTOR, memorisation.DETECTOR)
+OF_SCORES: tuple[Detector[Scores], ...] = (lost_recall.DETECTOR, lost_modes.DETECTOR, memorisation.DETECTOR)
 ALL: tuple[Detector[Any], ...] = (*OF_STEPS, *OF_SNAPSHOT, *OF_GALLERY, *OF_SCORES)

@@ -38,7 +38,7 @@ DetectorName = Literal[
     "blank_images",
     "saturated_images",
     "hue_collapse",
-    "low_recall",
+    "lost_recall",
     "lost_modes",
     "memorisation",
 ]
@@ -75,7 +75,7 @@ class Detectors(Section):
     blank_images: Override | None = None
     saturated_images: Override | None = None
     hue_collapse: Override | None = None
-    low_recall: Override | None = None
+    lost_recall: Override | None = None
     lost_modes: Override | None = None
     memorisation: Override | None = None
 
