@@ -10,12 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.errors import DataError, SpecError
+from jobs.errors import DataError, PermissionDenied, SpecError
 from jobs.spec import Job
 from jobs.spec.data import REMOTE_PREFIX, SHIPPED_PREFIX
 from jobs.spec.inputs import inputs
 from service.cache import Cache, CachedInput
-from service.store import DirectoryStore, Store, is_key
+from service.store import DirectoryStore, Store, StoreRefused, is_key
 
 
 @dataclass
@@ -96,8 +96,12 @@ class Inputs:
         key = key.removesuffix("/")
         if not is_key(f"{bucket}/{key}"):
             raise SpecError(f"{where}: {path!r} is no address", hint="write s3://bucket/key")
-        store = self._open_store(f"{REMOTE_PREFIX}{bucket}")
-        if not self._fetch(store, key, brought.folder / "s3" / bucket / key, brought):
+        try:
+            store = self._open_store(f"{REMOTE_PREFIX}{bucket}")
+            found = self._fetch(store, key, brought.folder / "s3" / bucket / key, brought)
+        except StoreRefused as error:  # the submitter's matter: the queue's own store is another one
+            raise PermissionDenied(f"{where}: {path}: {error.message}", hint=error.hint) from error
+        if not found:
             raise DataError(f"{where}: there is nothing at {path}", hint="neither an object nor objects below it")
 
     def _fetch(self, store: Store, key: str, link: Path, brought: Brought) -> bool:

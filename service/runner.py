@@ -28,7 +28,7 @@ from service.queue.model import Checkpoint
 from service.restore import restore
 from service.settings import Settings
 from service.spool import Spool
-from service.store import Store, Unavailable
+from service.store import FullStore, Store, StoreRefused, Unavailable
 from service.supervisor import TICK_SECONDS, Attempt, Ending, Limits, Output, Stop, StopSwitch
 from service.telemetry.observer import JobInfo, Observer, Outcome
 from service.uploads import Stored, Uploads
@@ -36,6 +36,8 @@ from service.uploads import Stored, Uploads
 T = TypeVar("T")
 
 LONGEST_PAUSE_SECONDS = 15.0
+PATIENT_ERRORS = (Unavailable, FullStore, StoreRefused)
+"""Errors of the queue's own store that somebody puts right, sooner or later: a job's work is worth waiting for that."""
 CHECKPOINT_SHARE, UPLOAD_SHARE = 0.6, 0.85
 """Of the time that a request to stop leaves: until then the child may save itself, and until then uploads are waited
 for; the rest is for telling the end."""
@@ -271,7 +273,9 @@ class Runner:
             files = self._upload_last(ending)
         except _Stopped:  # finished, but there was no time to bring it home
             ending = replace(ending, stop=self._switch.reason or "drain")
-        except GankilnError as error:  # a full or forbidding store
+        except Fenced:
+            raise
+        except GankilnError as error:
             reason = reason_of_exit_code(error.exit_code)
             ending = replace(ending, reason=reason, message=self._tools.redact(error.message), hint=error.hint)
         return ending, self._tell_end(ending, files)
@@ -405,7 +409,7 @@ def _persist(action: Callable[[], T], give_up: Callable[[], Exception | None]) -
     while True:
         try:
             return action()
-        except Unavailable:
+        except PATIENT_ERRORS:
             if error := give_up():
                 raise error from None
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311

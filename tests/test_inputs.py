@@ -3,11 +3,11 @@
 import pytest
 
 from jobs.data.roots import Roots
-from jobs.errors import DataError, SpecError
+from jobs.errors import DataError, PermissionDenied, SpecError
 from jobs.spec import load
 from service.cache import Cache
 from service.inputs import Inputs, missing_inputs
-from service.store import DirectoryStore, MemoryStore
+from service.store import DirectoryStore, MemoryStore, StoreRefused
 from tests.worker_kit import spec_text
 
 
@@ -92,6 +92,16 @@ def test_files_of_the_worker_cannot_be_read(bring, tmp_path, store):
     (store.root / "trap.zip").symlink_to(secret)  # somebody who may write into the store
     with pytest.raises(SpecError, match="outside the directories"):
         _read(bring("trap.zip", folder="trap"), "trap.zip")
+
+
+def test_a_bucket_that_forbids_it_is_no_error_of_the_queue_s_own_store(bring, other, monkeypatch):
+    def refuse(key):
+        raise StoreRefused("s3://bucket: no permission to get")
+
+    monkeypatch.setattr(other, "stat", refuse)
+    with pytest.raises(PermissionDenied, match=r"data\.path: s3://bucket/sets/birds\.zip: .*no permission") as caught:
+        bring("s3://bucket/sets/birds.zip")
+    assert not isinstance(caught.value, StoreRefused)
 
 
 def test_shipped_sets_need_nothing(bring):

@@ -10,7 +10,7 @@ import pytest
 from service import runner, supervisor
 from service import worker as worker_module
 from service.queue import Queue
-from service.store import DirectoryStore, StoreRefused, Unavailable
+from service.store import DirectoryStore, FullStore, StoreRefused, Unavailable
 from tests.worker_kit import Station, final_state
 
 REQUESTS = ("get", "read", "put", "create", "delete", "stat", "list", "copy", "upload", "download")
@@ -97,13 +97,14 @@ def test_a_job_goes_on_through_an_outage_and_ends_when_the_store_is_back(station
     assert "gankiln_heartbeat_failures_total" in worker.observer.recorder.render()[0].decode()
 
 
-def test_a_job_that_ends_while_the_store_is_away_waits_with_its_result(station):
+@pytest.mark.parametrize("error", [Unavailable("down"), StoreRefused("no permission to put"), FullStore("full")])
+def test_a_job_that_ends_while_the_store_is_away_waits_with_its_result(station, error):
     job = station.submit(steps=20, seconds=0.05)
     reader = _reader(station)
     worker = station.worker()
     thread = station.start(worker)
     _until(lambda: _runs(reader, 10))
-    station.store.error = Unavailable("down")
+    station.store.error = error
     time.sleep(3.0)
     station.store.error = None
     _until(lambda: reader.job(job).state.status == "succeeded")

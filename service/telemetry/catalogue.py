@@ -110,9 +110,7 @@ JOB_INFO = _gauge(
     "resolution",
     most=1,
 )
-QUEUE_WAIT = _histogram(
-    "gankiln_queue_wait_seconds", "From the job's place in the queue to its claim", buckets=DURATION_BUCKETS
-)
+QUEUE_WAIT = _histogram("gankiln_queue_wait_seconds", "From submission to the first claim", buckets=DURATION_BUCKETS)
 JOB_SECONDS = _histogram(
     "gankiln_job_duration_seconds", "Run time of a job over all its attempts", "outcome", buckets=DURATION_BUCKETS
 )

@@ -106,7 +106,8 @@ class Observer:
     def job_started(self, info: JobInfo, *, attempt: int, waited_seconds: float, resumes_at_images: int | None) -> None:
         self._forget_job()
         self.recorder.set(c.JOB_INFO, 1, info.job_id, info.job_name, info.model, info.dataset, info.resolution)
-        self.recorder.observe(c.QUEUE_WAIT, max(0.0, waited_seconds))
+        if attempt == 1:  # later ones keep their first place in the queue
+            self.recorder.observe(c.QUEUE_WAIT, max(0.0, waited_seconds))
         self.log.info(
             f"{info.job_name}: attempt {attempt} begins",
             action="attempt_begins",
