@@ -105,4 +105,28 @@ def test_a_retry_that_crashed_halfway_is_not_forgotten(world: World, lost: str) 
     world.worker("w2").observe()
     again = world.worker("w2").claim()
     assert (again is not None) == revived
-    assert world.keys("active/") == ([keys.marker(again.state)] if again else [])
+    if again:
+        assert world.keys("active/") == [keys.marker(again.state)]
+    world.later(2 * 86_400)
+    world.worker("w2").observe()
+    assert len(world.keys("active/")) == revived  # an entry that never came is not waited for for ever
+
+
+def test_a_retry_that_slept_after_its_announcement_is_not_forgotten(world: World) -> None:
+    lease = world.claimed("run", budgets={"max_failures": 1})
+    lease.fail(Failure.of("killed", "x"))
+    person = world.worker("person")
+    append = person.log.append
+
+    def sleep_and_append(*arguments: object) -> object:
+        for _ in range(20):  # others look at the hint meanwhile
+            world.worker("w2").observe()
+            world.later(30)
+        world.store.fail_before = ["put ready/"]
+        return append(*arguments)
+
+    person.log.append = sleep_and_append
+    person.retry("run")
+    assert world.keys("ready/") == []
+    world.worker("w2").observe()
+    assert world.worker("w2").claim() is not None

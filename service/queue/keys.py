@@ -127,7 +127,7 @@ def marker(state: JobState) -> str:
 
 
 def watch_me(job_id: str, index: int) -> str:
-    """The hint of a running job; beside any other job it makes watchers look at it and put its hints right."""
+    """The hint of a running job; for any other job, or an entry to come, it makes watchers put its hints right."""
     return f"active/{job_id}-{index:08d}"
 
 

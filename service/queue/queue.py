@@ -345,9 +345,9 @@ class Queue:
 
     def _append_amendment(self, head: Head, draft: Draft, after: JobState) -> bool:
         if head.state.terminal:
-            # Nobody reads the hints of ended jobs, so a crash behind the append would lose the job. Watchers read this
-            # one, and put right whatever they find.
-            self.store.put(keys.watch_me(head.state.id, head.index), b"")
+            # Nobody reads the hints of ended jobs, so a crash behind the append would lose the job. This one announces
+            # the entry; watchers leave it alone until the entry is there, and then put right whatever they find.
+            self.store.put(keys.watch_me(head.state.id, head.index + 1), b"")
         return self.log.append(head.index + 1, draft, after) is not None
 
     def _do_chore(self) -> bool:

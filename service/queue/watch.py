@@ -15,9 +15,10 @@ from service.queue.clock import Clock
 from service.queue.hints import Hints
 from service.queue.log import Head, JobLog
 from service.queue.model import Heartbeat, QueueSettings
-from service.store import KeyNotFound, Store, Unavailable
+from service.store import KeyNotFound, Stat, Store, Unavailable
 
 LONGEST_GAP = 2 / 3  # of the TTL between two reads: who slept longer does not know what happened meanwhile
+ANNOUNCED_SECONDS = 86_400.0
 PAGE = 100  # running jobs that one idle worker watches at a time
 
 
@@ -77,32 +78,31 @@ class Watcher:
 
     def _observe(self) -> list[Watch]:
         seen: dict[str, Watch] = {}
-        for key in self._page():
-            if marker := keys.parse_marker(key):
-                watch = self._read(key, marker)
-                if watch:
-                    seen[key] = watch
+        for stat in self._page():
+            marker = keys.parse_marker(stat.key)
+            if marker and (watch := self._read(stat, marker)):
+                seen[stat.key] = watch
         self._watches = seen
         return [watch for watch in seen.values() if self._is_lost(watch)]
 
     def _is_lost(self, watch: Watch) -> bool:
         return watch.reads >= self._settings.minimum_reads and watch.unchanged_seconds >= self._settings.ttl_seconds
 
-    def _page(self) -> list[str]:
+    def _page(self) -> list[Stat]:
         """The hints of running jobs, at most a page; with more of them the page moves on every second TTL."""
-        found = [stat.key for stat in self._store.list(keys.ACTIVE, limit=PAGE, start_after=self._page_after)]
+        found = [*self._store.list(keys.ACTIVE, limit=PAGE, start_after=self._page_after)]
         now = self._clock.monotonic()
         if not found or now - self._page_since_seconds > 2 * self._settings.ttl_seconds:
-            self._page_after = found[-1] if len(found) == PAGE else ""
+            self._page_after = found[-1].key if len(found) == PAGE else ""
             self._page_since_seconds = now
         return found
 
-    def _read(self, key: str, marker: keys.Marker) -> Watch | None:
+    def _read(self, hint: Stat, marker: keys.Marker) -> Watch | None:
         """What is there now, joined with what was seen before; None when nobody runs it under this hint any more."""
-        before = self._watches.get(key)
+        key, before = hint.key, self._watches.get(hint.key)
         head = self._log.latest(before.head) if before else self._log.head(marker.job_id, marker.index)
         if head is None:
-            self._store.delete(key)  # the job was removed
+            self._clear_without_entry(hint, marker)
             return None
         if head.state.status != "claimed" or head.state.epoch != marker.index:
             self._settle(head, key)
@@ -114,6 +114,13 @@ class Watcher:
         if before and before.fingerprint == fingerprint and gap_seconds <= LONGEST_GAP * self._settings.ttl_seconds:
             return replace(before, head=head, reads=before.reads + 1, last_seconds=now)
         return Watch(head, fingerprint, parse_heartbeat(data), 1, now, now)
+
+    def _clear_without_entry(self, hint: Stat, marker: keys.Marker) -> None:
+        """The hint of a removed job goes at once; one that announces an entry may wait for it for a day."""
+        age_seconds = self._store.server_time_seconds() - hint.modified_seconds
+        is_announced = age_seconds < ANNOUNCED_SECONDS and self._store.stat(keys.log_entry(marker.job_id, 1))
+        if not is_announced:
+            self._store.delete(hint.key)
 
     def _settle(self, head: Head, stale: str) -> None:
         """A job whose results may not be written must not keep us from watching the others."""
