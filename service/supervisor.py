@@ -476,7 +476,14 @@ def _own_words(tail: tuple[str, ...]) -> str:
 
 
 def job_command(
-    spec: Path, run_dir: Path, *, relative_to: Path, data_roots: Sequence[Path], cache_dir: Path, devices: int
+    spec: Path,
+    run_dir: Path,
+    *,
+    relative_to: Path,
+    data_roots: Sequence[Path],
+    cache_dir: Path,
+    weights_dir: Path | None = None,
+    devices: int,
 ) -> list[str]:
     """The command line of a job: `gankiln run`, under torchrun when the spec asks for several GPUs."""
     launcher = ["-m", "service"]
@@ -484,7 +491,8 @@ def job_command(
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}", *launcher]
     options = ["--out", str(run_dir), "--relative-to", str(relative_to), "--cache-dir", str(cache_dir)]
     roots = [part for root in data_roots for part in ("--data-root", str(root))]
-    return [sys.executable, *launcher, "run", str(spec), *options, *roots]
+    weights = ["--weights-dir", str(weights_dir)] if weights_dir else []
+    return [sys.executable, *launcher, "run", str(spec), *options, *weights, *roots]
 
 
 def _number(value: object) -> float:

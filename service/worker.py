@@ -70,7 +70,7 @@ class Worker:
             settings=settings,
             observer=observer,
             inputs=Inputs(store, cache, settings.data_roots, open_store=partial(open_store, observer=observer.request)),
-            command_line=command_line or partial(gankiln_run, settings.cache_dir),
+            command_line=command_line or partial(gankiln_run, settings),
             redact=Redactor(environment.secret_values()),
             alive=self._show_life,
         )
@@ -231,14 +231,15 @@ class Worker:
         self._alive_seconds = time.monotonic()
 
 
-def gankiln_run(cache_dir: Path, files: JobFiles, brought: Brought, job: Job) -> Sequence[str]:
+def gankiln_run(settings: Settings, files: JobFiles, brought: Brought, job: Job) -> Sequence[str]:
     """`gankiln run` for a job from the queue: it may read only what was brought and the data roots."""
     return job_command(
         files.spec,
         files.run_dir,
         relative_to=brought.folder,
         data_roots=brought.roots,
-        cache_dir=cache_dir,
+        cache_dir=settings.cache_dir,
+        weights_dir=settings.weights,
         devices=job.training.devices,
     )
 
