@@ -1,6 +1,6 @@
 """Writes REFERENCE.md from the code: every command, every environment variable, every key of a spec.
 
-    python -m service.reference          (or: make reference; a test fails while the file is out of date)
+python -m service.reference     (or: make reference; a test fails while the file is out of date)
 """
 
 import types
@@ -29,7 +29,7 @@ def reference() -> str:
         "## Environment variables",
         settings.reference_markdown().strip(),
         "## Keys of a spec",
-        "`—` means that the key must be written; `open`, that nothing is set, or that the preset or a formula fills it: "
+        "`—` means that the key must be written; `open`, that nothing is set, or that a preset or formula fills it: "
         "`gankiln check` prints each such value with its formula.",
         *_sections(Job, "the whole spec", set()),
     ]

@@ -11,9 +11,7 @@ from pydantic import Field, model_validator
 
 from jobs.spec.base import Section
 
-FeatureSpace = Literal[
-    "pixels", "random_conv", "efficientnet_lite0", "classifier", "inception_v3", "vgg16", "dinov2"
-]
+FeatureSpace = Literal["pixels", "random_conv", "efficientnet_lite0", "classifier", "inception_v3", "vgg16", "dinov2"]
 """Where images are compared. `pixels` and `random_conv` need no learned weights; `classifier` is trained on the labels
 of the job's own data; the others saw ImageNet. Only `efficientnet_lite0` comes with gankiln itself."""
 
