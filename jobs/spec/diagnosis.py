@@ -30,6 +30,7 @@ DetectorName = Literal[
     "memory_growth",
     "no_progress",
     "collapse",
+    "repeated_images",
     "style_ignored",
     "spectrum",
     "checkerboard",
@@ -54,32 +55,6 @@ class Override(Section):
     action: Action | None = Field(None, description="What its failure leads to; default: diagnosis.on_failure")
 
 
-class Detectors(Section):
-    """Overrides by detector; what is not written keeps its calibrated default."""
-
-    non_finite: Override | None = None
-    loss_spikes: Override | None = None
-    discriminator_overpowered: Override | None = None
-    discriminator_blind: Override | None = None
-    vanishing_gradient: Override | None = None
-    learning_rate: Override | None = None
-    update_size: Override | None = None
-    memory_growth: Override | None = None
-    no_progress: Override | None = None
-    collapse: Override | None = None
-    style_ignored: Override | None = None
-    spectrum: Override | None = None
-    checkerboard: Override | None = None
-    droplets: Override | None = None
-    spots: Override | None = None
-    blank_images: Override | None = None
-    saturated_images: Override | None = None
-    hue_collapse: Override | None = None
-    lost_recall: Override | None = None
-    lost_modes: Override | None = None
-    memorisation: Override | None = None
-
-
 class Rollback(Section):
     """The change with which a run goes on from its last healthy checkpoint; a second rollback applies it once more."""
 
@@ -100,7 +75,9 @@ class Diagnosis(Section):
         "one optimizer, does each move, is no gradient thrown away? A failure stops the run and names the module",
     )
     on_failure: Action = Field("log", description="What a failure leads to, where its detector does not say otherwise")
-    detectors: Detectors = Detectors()
+    detectors: dict[DetectorName, Override] = Field(
+        {}, description="Overrides by detector; what is not written keeps its calibrated default"
+    )
     rollback: Rollback = Rollback()
     samples: int = Field(
         256, ge=16, le=4096, description="Generated, and as many real, images looked at; fewer where images are large"
@@ -113,8 +90,7 @@ class Diagnosis(Section):
 
     def override(self, name: DetectorName) -> Override:
         """What the spec says of the detector `name`."""
-        written: Override | None = getattr(self.detectors, name)
-        return written or Override()
+        return self.detectors.get(name, Override())
 
     @property
     def rolls_back(self) -> bool:
