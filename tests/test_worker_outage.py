@@ -108,6 +108,7 @@ def test_a_job_that_ends_while_the_store_is_away_waits_with_its_result(station, 
     time.sleep(3.0)
     station.store.error = None
     _until(lambda: reader.job(job).state.status == "succeeded")
+    _until(lambda: "report.json" in station.result(job))  # results are published after the commit
     assert json.loads(station.result(job)["report.json"])["state"] == final_state()
     worker.drain()
     thread.join(20)
