@@ -47,7 +47,9 @@ MOST_BYTES = 256 << 20
 WATCHED_CHUNKS = 2
 """Feature maps are looked at for so many chunks."""
 FEWEST = 16
-STYLES, NOISES = 8, 4
+STYLES, NOISES = 6, 3
+JUDGED_IMAGES = 64
+"""Real ones, and as many generated, that the discriminator is asked about."""
 FEATURES = "random_conv"
 FEATURE_SIDE = 64
 NEAREST_IMAGES = 10_000
@@ -313,7 +315,7 @@ class Watch:
         size = self.job.training.micro_batch
         assert size is not None, "a resolved spec"
         logits, gradient = [], 0.0
-        for start in range(0, max(self._count() // size, 1) * size, size):
+        for start in range(0, max(JUDGED_IMAGES // size, 1) * size, size):
             batch = self._batch(np.arange(start, start + size) % len(self.dataset))
             with torch.no_grad():
                 logits.append(self.recipe.judge(batch, derived_seed("diagnosis", self.job.seed, start)))

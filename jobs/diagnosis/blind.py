@@ -28,7 +28,9 @@ DETECTOR = Detector(
     watches="how much lower the discriminator's loss is than that of mere guessing, as a share of it",
     measure=measure,
     bad="below",
-    failure=Limit(0.02, "theory: 0 is guessing; 256 images of each kind scatter by about 0.01 around it"),
+    failure=Limit(
+        0.02, "theory: 0 is guessing; weak logits of 64 images of each kind scatter by 0.01 to 0.02 around it"
+    ),
     warning=Limit(0.05, "theory: more than twice that limit"),
     means="the discriminator judges by chance, so the generator learns nothing, or has nothing left to learn",
     hint="less label or instance noise, a lower r1.gamma, a higher learning rate or more feature maps for it",

@@ -80,7 +80,7 @@ class Diagnosis(Section):
     )
     rollback: Rollback = Rollback()
     samples: int = Field(
-        256, ge=16, le=4096, description="Generated, and as many real, images looked at; fewer where images are large"
+        128, ge=16, le=4096, description="Generated, and as many real, images looked at; fewer where images are large"
     )
     grace_images: int | None = Field(
         None,
