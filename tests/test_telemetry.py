@@ -86,7 +86,7 @@ def _run_a_job(observer):
     observer.event({"event": "evaluation", "images": 4000, "rows": rows})
     observer.event({"event": "checkpoint", "images": 4000, "path": "x", "seconds": 1.5, "bytes": 10**8})
     for n in range(9):
-        observer.event({"event": "verdict", "verdict": {"detector": str(n), "verdict": "healthy" if n else "failure"}})
+        observer.event({"event": "verdict", "detector": str(n), "verdict": "healthy" if n else "failure"})
     observer.heartbeat(stored=True)
     observer.heartbeat(stored=False)
     observer.checkpoint_stored(3.0)

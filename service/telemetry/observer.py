@@ -259,9 +259,8 @@ class Observer:
             self.recorder.set(c.EVAL_BEST, value if best is None else better(best, value), metric, features)
 
     def _verdict(self, event: Event) -> None:
-        verdict = event.get("verdict", event)
-        if isinstance(verdict, dict):
-            self._verdicts[str(verdict.get("detector"))] = str(verdict.get("verdict"))
+        said_now = event["verdict"] if isinstance(event.get("verdict"), dict) else event
+        self._verdicts[str(said_now.get("detector"))] = str(said_now.get("verdict"))
         said = list(self._verdicts.values())
         for kind in ("healthy", "warning", "failure"):
             self.recorder.set(c.VERDICTS, said.count(kind), kind)
