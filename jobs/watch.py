@@ -81,7 +81,6 @@ class Watch:
         self.out, self.events, self.device = out, events, device
         self._settled: wiring.Settled | None = None
         self._embed = RandomConv().eval().to(device)
-        self._memory_use: list[tuple[int, int]] = []
         self._real: _Real | None = None
         self.restore(saved)
 
@@ -91,6 +90,7 @@ class Watch:
         self.ledger = Ledger(saved.get("ledger"))
         self.latest: dict[str, Finding] = {}
         self._written: dict[str, int] = {}
+        self._memory_use: list[tuple[int, int]] = []
         self.examination = Examination(self.section, self.job.training.images, self.memory)
         for name, rate in snapshot.learning_rates(self.recipe.optimizers).items():
             self.memory.learning_rates.setdefault(name, rate)
@@ -113,11 +113,8 @@ class Watch:
             return
         job = _small(self.job)
         batch = self._batch(np.arange(job.training.batch or 1) % len(self.dataset))
-        try:
+        with self._harmless(0), self._miswiring_said():
             self.say(wiring.check_wiring(lambda: build(job), batch, len(batch.image_NCHW)))
-        except wiring.Miswired as error:
-            self.say(error.finding)
-            raise
         assert self.job.training.batch is not None, "a resolved spec"
         self._settled = wiring.Settled(self.recipe, self.job.training.batch)
 
@@ -127,11 +124,8 @@ class Watch:
             self.ledger.add(images, scalars)
         if self._settled is not None and images >= self._settled.due_images:
             settled, self._settled = self._settled, None
-            try:
+            with self._miswiring_said():
                 settled.refuse_unmoved()
-            except wiring.Miswired as error:
-                self.say(error.finding)
-                raise
 
     def reported(self, _progress: Progress) -> None:
         """The device was waited for anyway: takes the scalars over."""
@@ -231,6 +225,14 @@ class Watch:
             raise
         except Exception as error:
             self.events.write("note", images=images, message=f"{NOT_EXAMINED} ({type(error).__name__}: {error})")
+
+    @contextlib.contextmanager
+    def _miswiring_said(self) -> Iterator[None]:
+        try:
+            yield
+        except wiring.Miswired as error:
+            self.say(error.finding)
+            raise
 
     def _snapshot(self, images: int) -> Snapshot:
         self._memory_use.append((images, snapshot.memory_bytes()))

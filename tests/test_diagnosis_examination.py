@@ -97,6 +97,9 @@ def test_actions_by_detector_and_by_default() -> None:
     assert examination.action(failure) == "rollback"
     assert examination.action(Finding("spots", "failure", 1, 0.0, 0.0, "")) == "stop"
     assert examination.action(Finding("collapse", "warning", 1, 0.0, 0.0, "")) == "log"
+    everything = Examination(Diagnosis(on_failure="rollback"), 20_000, Memory())
+    assert everything.action(Finding("memory_growth", "failure", 1, 2.0, 1.0, "")) == "log", "a leak stays a leak"
+    assert everything.action(Finding("wiring", "failure", 1, 2.0, 0.0, "")) == "log", "it raises by itself"
     assert spec.rolls_back and not Diagnosis().rolls_back
     assert Diagnosis().action("collapse") == "log"
 

@@ -5,10 +5,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs.diagnosis.detector import Detector, Finding, InputT, Level, Limit, Measured
-from jobs.spec.diagnosis import DETECTORS, Action, Diagnosis
+from jobs.spec.diagnosis import DETECTORS, Action, DetectorName, Diagnosis
 
 GRACE_SHARE, GRACE_LEAST_IMAGES, GRACE_MOST_IMAGES = 0.3, 5_000, 200_000
 """Before, no generator is expected to show anything; a collapse at 200,000 images is still found early."""
+
+NOT_UNDONE: tuple[DetectorName, ...] = ("memory_growth", "learning_rate")
+"""Going back does not undo what belongs to the process or to the schedule: for these, a rollback is only said."""
 
 
 @dataclass
@@ -52,17 +55,19 @@ class Examination:
 
     def action(self, finding: Finding) -> Action:
         """What this verdict leads to."""
-        if finding.verdict != "failure":
-            return "log"
-        names = [name for name in DETECTORS if name == finding.detector]
-        return self.section.action(names[0]) if names else "log"
+        named = [name for name in DETECTORS if name == finding.detector]
+        return self._action(named[0]) if named and finding.verdict == "failure" else "log"
+
+    def _action(self, name: DetectorName) -> Action:
+        action = self.section.action(name)
+        return "log" if action == "rollback" and name in NOT_UNDONE else action
 
     def may_return_here(self) -> bool:
         """Whether every detector whose failure rolls back said healthy when it last looked."""
         return all(
             self.memory.levels.get(name, "healthy") == "healthy"
             for name in DETECTORS
-            if self.section.action(name) == "rollback"
+            if self._action(name) == "rollback"
         )
 
     def _finding(self, detector: Detector[Any], measured: Measured, images: int) -> Finding:

@@ -52,7 +52,11 @@ class Override(Section):
     enabled: bool = True
     threshold: float | None = Field(None, description="Where a failure begins; default: the detector's own, calibrated")
     warning: float | None = Field(None, description="Where a warning begins; default: the detector's own")
-    action: Action | None = Field(None, description="What its failure leads to; default: diagnosis.on_failure")
+    action: Action | None = Field(
+        None,
+        description="What its failure leads to; default: diagnosis.on_failure. A rollback for memory_growth or "
+        "learning_rate is only said: going back does not undo them",
+    )
 
 
 class Rollback(Section):
