@@ -50,6 +50,7 @@ FEWEST = 16
 STYLES, NOISES = 6, 3
 JUDGED_IMAGES = 64
 """Real ones, and as many generated, that the discriminator is asked about."""
+DISCRIMINATOR_LOSS = "loss.discriminator"
 FEATURES = "random_conv"
 FEATURE_SIDE = 64
 NEAREST_IMAGES = 10_000
@@ -324,10 +325,9 @@ class Watch:
             if start == 0:
                 gradient = float(self.recipe.judge_gradient(batch))
         real, fake = (torch.cat(kind).double() for kind in zip(*logits, strict=True))
-        loss, guessing = (
-            float(self.recipe.judgement_loss(said))
-            for said in (Logits(real, fake), Logits(torch.zeros_like(real), torch.zeros_like(fake)))
-        )
+        guessing = float(self.recipe.judgement_loss(Logits(torch.zeros_like(real), torch.zeros_like(fake))))
+        loss = self.ledger.last_mean(DISCRIMINATOR_LOSS)  # over many steps: its loss of a moment swings
+        loss = float(self.recipe.judgement_loss(Logits(real, fake))) if loss is None else loss
         advantage = 1 - loss / guessing if guessing > 0 else 1.0
         real_N, fake_M = (x.flatten().cpu().numpy() for x in (real, fake))
         return Judgement(real_N, fake_M, advantage, gradient, tuple(self.memory.gradients))

@@ -75,7 +75,7 @@ class Judgement:
     real_N: F64
     fake_M: F64
     advantage: float
-    """1 - loss / loss of a discriminator that says 0 to everything."""
+    """1 - loss since the last check / loss of a discriminator that says 0 to everything."""
     gradient: float
     """‖∇D(real)‖², mean."""
     earlier_gradients: Sequence[float] = ()

@@ -65,6 +65,11 @@ class Ledger:
                 self._windows.setdefault(name, []).append(window)
         self._window = {}
 
+    def last_mean(self, name: str) -> float | None:
+        """Mean of a scalar over the window that was closed last; None where it was never said."""
+        windows = self._windows.get(name)
+        return windows[-1].mean if windows else None
+
     def steps(self, images: int, planned_images: int) -> Steps:
         """What detectors read."""
         images_bad, terms = self._bad or (None, ())
