@@ -50,15 +50,14 @@ class HugeSteps(Planted):
         self.adjust(learning_rate_factor=1e7, r1_gamma_factor=1.0)
 
 
-class BrokenBatches(Planted):
-    what = "every 25th batch holds negatives"
+class RareHugeSteps(Planted):
+    what = "every 25th step is 50 times too large"
     expected = ("loss_spikes",)
     data = "fashion"
     to_images = 8_000
 
     def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
-        if images // self.batch % 25 == 0:
-            batch = batch._replace(image_NCHW=255 - batch.image_NCHW)
+        self.adjust(learning_rate_factor=50.0 if images // self.batch % 25 == 0 else 1.0, r1_gamma_factor=1.0)
         return super().step(batch, images)
 
 
@@ -349,7 +348,7 @@ class StuckLayer(Planted):
 
 
 PLANTED: tuple[type[Planted], ...] = (
-    HugeSteps, BrokenBatches, NoPenalty, SwappedLabels, LostGradient, DecayTimes002, DeadLayer, AverageNeverFollows,
+    HugeSteps, RareHugeSteps, NoPenalty, SwappedLabels, LostGradient, DecayTimes002, DeadLayer, AverageNeverFollows,
     OneLatent, FourLatents, FrozenStyle, LoudNoise, NoFilter, Droplet, Hole, Black, TooLoud, OneHue, Copies, FewModes,
     Forgotten, Unregistered, BoundedHead, StuckLayer,
 )  # fmt: skip

@@ -15,7 +15,7 @@ def area_under_curve(real_N: F64, fake_M: F64) -> float:
 
 
 def measure(gallery: Gallery) -> Measured | None:
-    """How much lower its loss is than that of one that says "perhaps" to everything."""
+    """How much lower its loss was since the last check than that of one that says "perhaps" to everything."""
     judged = gallery.judgement
     if judged is None:
         return None
@@ -28,10 +28,8 @@ DETECTOR = Detector(
     watches="how much lower the discriminator's loss is than that of mere guessing, as a share of it",
     measure=measure,
     bad="below",
-    failure=Limit(
-        0.02, "theory: 0 is guessing; weak logits of 64 images of each kind scatter by 0.01 to 0.02 around it"
-    ),
-    warning=Limit(0.05, "theory: more than twice that limit"),
+    failure=Limit(0.01, "theory: 0 is guessing; calibrated: a fifth of what 99 % of healthy checks stay above"),
+    warning=Limit(0.03, "calibrated: below 99 % of healthy checks"),
     means="the discriminator judges by chance, so the generator learns nothing, or has nothing left to learn",
     hint="less label or instance noise, a lower r1.gamma, a higher learning rate or more feature maps for it",
     patience=2,
