@@ -113,10 +113,10 @@ def _data(name: SetName, place: Place) -> dict[str, Any]:
             path = "shipped:fashion-mnist-5000"
             return {"kind": "zip", "path": path, "resolution": 32, "channels": "grey", "fit": "pad"}
         case "ellipses":
-            return {"kind": "folder", "path": str(_ellipses(place.work / "ellipses")), "resolution": 32}
+            return {"kind": "folder", "path": str(make_ellipses(place.work / "ellipses")), "resolution": 32}
 
 
-def _ellipses(folder: Path, count: int = ELLIPSES) -> Path:
+def make_ellipses(folder: Path, count: int = ELLIPSES) -> Path:
     """A folder of generated pictures without black or repetition: a soft coloured ellipse on a coloured gradient."""
     folder.mkdir(parents=True, exist_ok=True)
     if len(list(folder.glob("*.png"))) == count:
