@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Processes that test at a time; each uses one thread.
 JOBS ?= 2
+# Of the image: gpu or cpu.
+VARIANT ?= gpu
 
-.PHONY: install demo test test-fast test-slow lint bench reference clean
+.PHONY: install demo test test-fast test-slow test-deploy lint bench reference image clean
 
 install: $(STAMP)
 
@@ -27,13 +29,17 @@ lint: install
 
 # Everything but what takes minutes.
 test: lint
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow and not deploy"
 
 test-fast: install
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow and not s3 and not browser" -x -q
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow and not deploy and not s3 and not browser" -x -q
 
 test-slow: install
 	$(BIN)/pytest -m slow
+
+# The image built and run, compose, a pod, a real Prometheus. As root, with what tests/deploy/install-tools brings.
+test-deploy: install
+	$(BIN)/pytest -m deploy tests/deploy
 
 bench: install
 	$(BIN)/python -m tests.benchmarks
@@ -43,3 +49,8 @@ clean:
 
 reference: install
 	$(BIN)/python -m service.reference
+	$(BIN)/python -m tests.chart_readme
+
+# More build arguments: make image VARIANT=cpu BUILD='--build-context wheels=DIR --build-arg PIP_NO_INDEX=1'
+image:
+	docker build --build-arg VARIANT=$(VARIANT) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD) -t gankiln:$(VARIANT) .

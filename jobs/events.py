@@ -7,6 +7,7 @@ A run that resumes at an earlier image count writes `start` with that count; rea
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any, Literal
 
 EventKind = Literal[
     "start",  # images (0, or where it resumes), attempt
-    "progress",  # images, seconds, images_per_second, losses{}, statistics{}, waiting_ratio, memory_bytes
+    "progress",  # images, seconds, images_per_second, losses{}, statistics{}, waiting_ratio, memory_bytes,
+    #              time_seconds{}: where the time went since the first step, over all attempts
     "samples",  # images, path
     "checkpoint",  # images, path, seconds, bytes
     "evaluation",  # images, rows[]
     "verdict",  # images, one verdict
     "statistics",  # images, statistics{}: what was measured at a check, between two progress events
     "phase",  # phase: preparing | training | evaluating | reporting
+    "profile",  # images, iterations, seconds, waiting_ratio, operators[], path
     "note",  # message: a decision that a person should know of
     "end",  # images, seconds, outcome
 ]
@@ -33,17 +36,19 @@ class EventLog:
     def __init__(self, path: Path, watch: Callable[[Event], None] | None = None) -> None:
         """`watch` sees each event too (to draw it on a terminal); its failures never reach the run."""
         self.path, self.watch = path, watch
+        self._one_at_a_time = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         _end_last_line(path)
 
     def write(self, event: EventKind, **fields: Any) -> None:
         said: Event = {"event": event, "time": round(time.time(), 3), **fields}
         line = json.dumps(said, allow_nan=False, default=float)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        if self.watch is not None:
-            with contextlib.suppress(Exception):
-                self.watch(said)
+        with self._one_at_a_time:  # checkpoints and pictures are written beside training, and speak too
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+            if self.watch is not None:
+                with contextlib.suppress(Exception):
+                    self.watch(said)
 
 
 def _end_last_line(path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a run has to say of itself: its pictures, its metrics, and the facts of its report."""
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jobs.data import ImageDataset, assign_modes, coverage_of
 from jobs.evaluation import trust
 from jobs.evaluation.evaluator import Evaluator
-from jobs.evaluation.path_length import Latent
 from jobs.evaluation.rows import MetricRow
 from jobs.events import EventLog, read_events
-from jobs.recipes.stylegan2 import StyleGAN2
 from jobs.report import ReportFacts, pictures, write_report
-from jobs.report.model import DataFacts, Modes, Nearest, Outcome, Precision, SkippedImage
+from jobs.report.model import DataFacts, Nearest, Outcome, Picture, Precision, SkippedImage
 from jobs.report.model import Derived as DerivedFact
 from jobs.report.model import MetricRow as ReportRow
 from jobs.report.shown import write_nearest
 from jobs.spec import Loaded
-from jobs.spec.data import CHANNEL_COUNT, ModeGrid
+from jobs.systems import System
+from jobs.training.aside import Aside
 from jobs.training.device import Choice, device_name
-from jobs.training.recipe import Recipe
 from jobs.training.seeds import derived_seed
 from jobs.training.state import Progress
 
@@ -35,29 +32,18 @@ TYPICAL_IMAGES = 256
 """Real images whose nearest other one is looked for."""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What a run computes on, and with."""
-
-    device: torch.device
-    precision: Choice
-    cache_dir: Path
-    """Decoded data and features, shared by runs."""
-    weights_dir: Path | None
-    """Evaluation weights that no package carries."""
-
-
 class Judge:
     """Draws, measures and reports one run. Everything lands below `out`."""
 
-    def __init__(
-        self, loaded: Loaded, dataset: ImageDataset, recipe: Recipe, out: Path, events: EventLog, bench: Bench
-    ) -> None:
+    def __init__(self, loaded: Loaded, system: System, events: EventLog, precision: Choice) -> None:
+        around = system.around
         self.loaded, self.job = loaded, loaded.job
-        self.dataset, self.recipe, self.out, self.events, self.bench = dataset, recipe, out, events, bench
+        self.dataset, self.recipe, self.out = around.dataset, around.recipe, around.out
+        self.events, self.precision = events, precision
+        self.system = system
         self._evaluator: Evaluator | None = None
         self._nearest: Nearest | None = None
-        self._modes: Modes | None = None
+        self._pictures: tuple[Picture, ...] = ()
 
     @property
     def evaluator(self) -> Evaluator:
@@ -67,34 +53,39 @@ class Judge:
                 self.job.evaluation,
                 self.dataset.images_NCHW,
                 digest=self.dataset.digest,
-                cache_dir=self.bench.cache_dir / "features",
-                device=self.bench.device,
+                cache_dir=self.system.around.cache_dir / "features",
+                device=self.system.around.device,
                 labels_N=self.dataset.labels_N,
-                weights_dir=self.bench.weights_dir,
+                weights_dir=self.system.around.weights_dir,
             )
         return self._evaluator
 
-    def show(self, progress: Progress) -> None:
-        """The grid of fixed latents at this moment, and once the real images beside it."""
+    def show(self, progress: Progress, aside: Aside) -> None:
+        """The grid of fixed latents or inputs at this moment, once the real images beside it; written by `aside`."""
         columns, rows = self.job.training.grid
         if not (self.out / "real.png").exists():
             shown = _spread(self.dataset.images_NCHW, columns * rows)
             pictures.write_png(self.out / "real.png", pictures.grid(shown, columns))
-        image = self.recipe.show(columns * rows, derived_seed("grid", self.job.seed))
-        path = Path("samples") / f"{progress.images:09d}.png"
-        pictures.write_png(self.out / path, pictures.grid(_uint8(image), columns))
-        self.events.write("samples", images=progress.images, path=str(path))
+        image = self.system.shown(columns * rows, derived_seed("grid", self.job.seed))
+        images, shown = progress.images, _uint8(image)
+
+        def write() -> None:
+            path = Path("samples") / f"{images:09d}.png"
+            pictures.write_png(self.out / path, pictures.grid(shown, columns))
+            self.events.write("samples", images=images, path=str(path))
+
+        aside.do(write)
 
     def evaluate(self, images: int, *, label: str = "") -> None:
         """Measures the averaged generator and says it as an event."""
         self.events.write("phase", phase="evaluating", images=images)
-        rows = [row.as_dict() for row in self._measure(images, label)]
-        self.events.write("evaluation", images=images, rows=rows + self._mode_rows(images, label))
+        measured = self.evaluator.measure(self.recipe.sample, images, label=label, latent=self.system.latent())
+        rows = [
+            row.as_dict() if isinstance(row, MetricRow) else row
+            for row in (*measured, *self.system.rows(images, label))
+        ]
+        self.events.write("evaluation", images=images, rows=rows)
         self.events.write("phase", phase="training", images=images)
-
-    def _measure(self, images: int, label: str) -> list[MetricRow]:
-        latent = _latent(self.recipe) if isinstance(self.recipe, StyleGAN2) else None
-        return self.evaluator.measure(self.recipe.sample, images, label=label, latent=latent)
 
     def measured(self, images: int, label: str) -> bool:
         """Whether an earlier attempt already said the metrics at `images`."""
@@ -113,37 +104,15 @@ class Judge:
             said = [row.as_dict() for row in rows]
             self.events.write("evaluation", images=progress.images, rows=said, trust=trust.trust(rows))
         self._nearest = self._find_nearest()
+        self._pictures = self.system.pictures(progress.images)
 
     def report(self, progress: Progress, outcome: Outcome, message: str | None = None) -> Path:
         """Writes report.json and report.html from all that is known so far; returns the page."""
         return write_report(self.out, self._facts(progress, outcome, message))
 
-    def _mode_rows(self, images: int, label: str) -> list[dict[str, Any]]:
-        """On a generated set of countable modes: how many the samples really cover."""
-        section = self.job.recipe.data
-        if not isinstance(section, ModeGrid):
-            return []
-        count = self.job.evaluation.samples
-        samples = _uint8(self.recipe.sample(count, derived_seed("modes", self.job.seed)))
-        modes = assign_modes(samples, section)
-        coverage = coverage_of(modes, section)
-        self._modes = Modes(
-            **{key: value for key, value in asdict(coverage).items() if key in Modes.model_fields},
-            counts=tuple(np.bincount(modes[modes >= 0], minlength=section.modes).tolist()),
-            axes=(section.shapes, section.hues, section.positions),
-        )
-        shared: dict[str, Any] = {
-            "features": "mode_templates", "images": images, "samples": count, "label": label, "note":
-            f"of {coverage.total} modes; as many images of the data itself would show {coverage.covered_expected:.1f}",
-        }  # fmt: skip
-        values: dict[str, float] = {"modes_covered": coverage.covered, "mode_precision": coverage.precision}
-        if coverage.kl is not None:  # without one recognised sample there is no distribution to compare
-            values |= {"mode_kl": coverage.kl, "mode_reverse_kl": coverage.reverse_kl}
-        return [{"metric": name, "value": float(value), **shared} for name, value in values.items()]
-
     def _find_nearest(self) -> Nearest:
         """A sheet of samples, each beside its nearest training images by pixels."""
-        sample = self.recipe.show(NEAREST_SAMPLES, derived_seed("nearest", self.job.seed))
+        sample = self.recipe.sample(NEAREST_SAMPLES, derived_seed("nearest", self.job.seed))
         found = self.evaluator.nearest(sample, NEAREST_IMAGES)
         return write_nearest(
             self.out,
@@ -175,19 +144,24 @@ class Judge:
             images_planned=training.images,
             seconds=progress.seconds,
             images_per_second=float(np.median(speeds)) if speeds else None,
-            device=device_name(self.bench.device),
+            device=device_name(self.system.around.device),
             outcome=outcome,
             outcome_message=message,
             metrics=tuple(ReportRow.model_validate(_known(row)) for event in evaluations for row in event["rows"]),
+            time_seconds=dict(progress.time_seconds),
             trust=tuple(sentence for event in evaluations for sentence in event.get("trust", ())),
-            effective=self.recipe.effective(progress.images),
+            effective={**self.recipe.effective(progress.images), **_memory_choices(training.micro_batch, progress)},
             parameters={name: _parameters(network) for name, network in self.recipe.networks.items()},
-            precision=Precision(value=self.bench.precision.value, why=self.bench.precision.why),
+            precision=Precision(value=self.precision.value, why=self.precision.why),
             accumulation=training.batch // training.micro_batch,
             derived=tuple(DerivedFact.model_validate(asdict(derived)) for derived in self.loaded.derived),
             data=self._data_facts(),
             nearest=self._nearest,
-            modes=self._modes,
+            modes=self.system.modes(),
+            explanation=self.system.explanation(),
+            pictures=self._pictures,
+            headline=self.system.headline(),
+            drawn_from=self.system.drawn_from,
             versions=_versions(),
         )
 
@@ -198,21 +172,16 @@ class Judge:
             path=getattr(section, "path", None),
             images=len(self.dataset),
             resolution=section.resolution,
-            channels=CHANNEL_COUNT[section.channels],
+            channels=int(self.dataset.images_NCHW.shape[1]),
             classes=len(self.dataset.class_names) or None,
             skipped=tuple(SkippedImage(name=name, reason=reason) for name, reason in self.dataset.skipped),
-            details={"digest": self.dataset.digest},
+            details={**self.system.data_details(), "digest": self.dataset.digest},
         )
 
 
-def _latent(recipe: StyleGAN2) -> Latent:
-    """The inside of the averaged generator, for path lengths: always in float32."""
-    return Latent(
-        size=recipe.section.generator.latent,
-        device=recipe.device,
-        to_w=recipe.to_w,
-        synthesise=recipe.synthesise_exactly,
-    )
+def _memory_choices(micro_batch: int, progress: Progress) -> dict[str, Any]:
+    """What was decided so that a step fits into memory."""
+    return {"micro_batch": micro_batch, "activations": "recomputed" if progress.fitted.get("recompute") else "kept"}
 
 
 def _spread(image_NCHW: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

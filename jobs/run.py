@@ -11,7 +11,7 @@ import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,25 +20,34 @@ import numpy as np
 import torch
 import yaml
 
-from jobs import recipes
-from jobs.data import ImageDataset, Roots, batches, open_dataset
+from jobs import recipes, systems
+from jobs.data import Dataset, Roots, Shown, batches, open_data
 from jobs.errors import Diverged, DoesNotFit, GankilnError, Interrupted, SpecError
 from jobs.evaluation.weights import missing_weights
 from jobs.events import EventLog
-from jobs.judge import EVENTS, Bench, Judge
+from jobs.judge import EVENTS, Judge
+from jobs.recipes.stylegan2 import StyleGAN2
+from jobs.recipes.stylex import StylEx
 from jobs.report import Report
 from jobs.report.model import Outcome
 from jobs.rollback import Rollbacks
 from jobs.spec import Job, Loaded, load_file, warnings
-from jobs.training import state
+from jobs.spec.resolve import micro_batches
+from jobs.spec.size import fitting_advice, size
+from jobs.systems import known_of, system_of
+from jobs.training import fitting, state
+from jobs.training.allocator import keep_freed_memory
+from jobs.training.aside import Aside
+from jobs.training.compiled import compile_in_place
 from jobs.training.device import choose_device, choose_precision, set_determinism
 from jobs.training.loop import Hooks, Plan, train
-from jobs.training.recipe import Recipe
+from jobs.training.profiling import profiled
+from jobs.training.recipe import Known, Recipe
 from jobs.training.state import Progress
 from jobs.watch import Watch
 
 CHECKPOINTS, SPEC = "checkpoints", "spec.yaml"
-Build = Callable[[Job, list[int], str, torch.device], Recipe]
+Build = Callable[[Job, Known, str, torch.device], Recipe]
 
 _FREE_TO_CHANGE = ("images", "sample_images", "checkpoint_images", "checkpoints_kept", "progress_seconds", "grid")
 """Keys of `training:` that do not change what a step computes, so that a run may go on with other values."""
@@ -59,6 +68,8 @@ class Surroundings:
     """Sees every event; its failures never reach the run."""
     weights_dir: Path | None = None
     """Evaluation weights that no package carries."""
+    profile_iterations: int = 0
+    """So many iterations are profiled, once the first ones are over."""
     progress_seconds: float | None = None
     """Time between two progress events, where not the spec's: a person at a terminal wants them sooner."""
 
@@ -79,36 +90,89 @@ def run(loaded: Loaded, around: Surroundings, build: Build = recipes.build) -> P
         device = choose_device(job.training.device)
         precision = choose_precision(job.training.precision, device)
         set_determinism(device, deterministic=job.training.deterministic)
+        keep_freed_memory(device)
 
-        dataset = open_dataset(job.recipe.data, cache_dir=around.cache_dir / "data", roots=around.roots)
-        labels = _class_counts(dataset)
-        recipe = build(job, labels, precision.value, device)
+        paired = getattr(job.recipe, "paired", False)
+        dataset = open_data(job.recipe.data, cache_dir=around.cache_dir / "data", roots=around.roots, paired=paired)
+        known = known_of(
+            Known(_class_counts(dataset), dataset.conditions),
+            systems.Beforehand(
+                job, dataset, device, around.roots, around.cache_dir, around.weights_dir,
+                lambda sentence: events.write("note", message=sentence),
+            ),
+        )  # fmt: skip
+        recipe = build(job, known, precision.value, device)
         progress, passed_over = state.restore(out / CHECKPOINTS, recipe)
         progress.attempts += 1
         events.write("start", images=progress.images, attempt=progress.attempts, target_images=job.training.images)
         for sentence in [*passed_over, *warnings(job)]:
             events.write("note", message=sentence)
 
-        bench = Bench(device, precision, around.cache_dir, around.weights_dir)
-        judge = Judge(loaded, dataset, recipe, out, events, bench)
-        watch = Watch(job, dataset, recipe, out, events, device=device, saved=progress.diagnosis)
-        hooks = _hooks(job, recipe, judge, watch, events)
+        loaded = _fitted(loaded, recipe, progress, dataset, events, lambda: build(job, known, precision.value, device))
+        job = loaded.job
+        system = system_of(
+            systems.Surroundings(job, dataset, recipe, out, device, around.cache_dir, around.weights_dir)
+        )
+        judge = Judge(loaded, system, events, precision)
+        watch = Watch(system, events, saved=progress.diagnosis)
+
+        _compile(job, recipe, progress, around.cache_dir, events)
 
         def attempt() -> None:
-            with contextlib.closing(_stream(job, dataset, progress)) as stream:
+            with (
+                contextlib.closing(_stream(job, dataset, progress)) as stream,
+                Aside() as aside,
+                profiled(_hooks(job, recipe, judge, watch, aside), around.profile_iterations, out, events) as hooks,
+            ):
                 train(recipe, stream, _plan(job, around), progress, hooks, events, around.should_stop)
 
         with _reported(judge, progress, events):
             if progress.images == 0:
-                watch.check_wiring(lambda small: build(small, labels, precision.value, device))
+                watch.check_wiring(lambda small: build(small, known, precision.value, device))
             if job.evaluation.untrained and progress.images == 0 and not judge.measured(0, "untrained"):
                 judge.evaluate(0, label="untrained")
             events.write("phase", phase="training", images=progress.images)
-            fresh = partial(build, job, labels, precision.value, device)
+            fresh = partial(build, job, known, precision.value, device)
             Rollbacks(watch, recipe, fresh, progress, out / CHECKPOINTS, events).train(attempt)
             judge.finish(progress)
             watch.evaluated(progress.images, judge.evaluator, last=True)
         return out / "report.html"
+
+
+def _fitted(
+    loaded: Loaded, recipe: Recipe, progress: Progress, dataset: Dataset, events: EventLog, twin: Callable[[], Recipe]
+) -> Loaded:
+    """`loaded` with the micro-batch that fits into memory; `recipe` goes on with it. Raises DoesNotFit.
+
+    What was decided before a checkpoint is kept after it. Nothing is tried where a job is small by any estimate.
+    """
+    job, training = loaded.job, loaded.job.training
+    assert training.batch is not None and training.micro_batch is not None, "a resolved spec"
+    device = next(recipe.generator_ema.parameters()).device
+    limit_bytes = training.max_memory_bytes or fitting.free_bytes(device)
+    small = training.max_memory_bytes is None and device.type == "cpu" and 2 * size(job).memory_bytes < limit_bytes
+    if not progress.fitted and (small or progress.images > 0):
+        return loaded
+    if not progress.fitted:
+        whole = np.arange(training.batch, dtype=np.int64) % len(dataset)
+        batch = dataset.gather(Shown(job.seed, whole, whole, np.zeros(training.batch, np.bool_)))
+        advice = partial(fitting_advice, job, limit_bytes)
+        moments = fitting.moments_of(training.images, training.batch)
+        found = fitting.fit(twin, batch, micro_batches(job), limit_bytes, device, moments=moments, advice=advice)
+        for sentence in found.sentences:
+            events.write("note", message=sentence)
+        progress.fitted = {"micro_batch": found.micro_batch, "recompute": found.recompute}
+    fitting.apply(recipe, progress.fitted["micro_batch"], recompute=progress.fitted["recompute"])
+    fitted = training.model_copy(update={"micro_batch": progress.fitted["micro_batch"]})
+    return replace(loaded, job=job.model_copy(update={"training": fitted}))
+
+
+def _compile(job: Job, recipe: Recipe, progress: Progress, cache_dir: Path, events: EventLog) -> None:
+    """Where the spec asks for it; what is recomputed to fit into memory stays as it is."""
+    if job.training.compile and not progress.fitted.get("recompute"):
+        assert isinstance(recipe, StyleGAN2 | StylEx), "the spec lets no other be compiled"
+        events.write("note", message="training.compile: the first steps take minutes, until all is compiled")
+        compile_in_place(recipe.hot, cache_dir)
 
 
 def _refuse_missing_weights(job: Job, weights_dir: Path | None) -> None:
@@ -131,14 +195,14 @@ def _plan(job: Job, around: Surroundings) -> Plan:
     )
 
 
-def _stream(job: Job, dataset: ImageDataset, progress: Progress) -> Any:
+def _stream(job: Job, dataset: Dataset, progress: Progress) -> Any:
     assert job.training.batch is not None
     return batches(
         dataset, batch=job.training.batch, seed=job.seed, images=progress.images, mirror=job.recipe.data.mirror
     )
 
 
-def _hooks(job: Job, recipe: Recipe, judge: Judge, watch: Watch, events: EventLog) -> Hooks:
+def _hooks(job: Job, recipe: Recipe, judge: Judge, watch: Watch, aside: Aside) -> Hooks:
     """What the loop does when its clock says so."""
 
     def save(progress: Progress) -> None:
@@ -148,13 +212,22 @@ def _hooks(job: Job, recipe: Recipe, judge: Judge, watch: Watch, events: EventLo
         metadata = {
             "spec": json.dumps(job.model_dump(mode="json")),
             "labels": json.dumps(_class_counts(judge.dataset)),
+            "class_names": json.dumps(judge.dataset.class_names),
             "images": str(progress.images),
         }
-        started = time.monotonic()
-        kept = job.training.checkpoints_kept
-        saved = state.save(folder, progress, recipe, metadata, keep=kept, spare=watch.memory.good_images)
-        path, seconds = str(saved.path.relative_to(judge.out)), round(time.monotonic() - started, 3)
-        events.write("checkpoint", images=progress.images, path=path, seconds=seconds, bytes=saved.size_bytes)
+        taken, keep, spare = (
+            state.snapshot(progress, recipe, metadata),
+            job.training.checkpoints_kept,
+            watch.memory.good_images,
+        )
+
+        def write() -> None:
+            started = time.monotonic()
+            saved = state.save(folder, taken, keep=keep, spare=spare)
+            path, seconds = str(saved.path.relative_to(judge.out)), round(time.monotonic() - started, 3)
+            judge.events.write("checkpoint", images=saved.images, path=path, seconds=seconds, bytes=saved.size_bytes)
+
+        aside.do(write)
 
     def evaluate(progress: Progress) -> None:
         judge.evaluate(progress.images)
@@ -162,9 +235,19 @@ def _hooks(job: Job, recipe: Recipe, judge: Judge, watch: Watch, events: EventLo
         watch.evaluated(progress.images, judge.evaluator, last=False)
 
     return Hooks(
-        samples=judge.show, checkpoint=save, evaluate=evaluate,
-        observe=watch.observe, reported=watch.reported, check=watch.check,
+        samples=_eagerly(partial(judge.show, aside=aside)), checkpoint=save, evaluate=_eagerly(evaluate),
+        observe=watch.observe, reported=watch.reported, check=_eagerly(watch.check),
     )  # fmt: skip
+
+
+def _eagerly(hook: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Networks that are compiled for the shapes of training run as they are written: others would compile anew."""
+
+    def plain(progress: Progress) -> None:
+        with torch.compiler.set_stance("force_eager"):
+            hook(progress)
+
+    return plain
 
 
 def _refuse_non_finite_weights(recipe: Recipe, images: int) -> None:
@@ -286,9 +369,9 @@ def _alone_in(out: Path) -> Iterator[None]:
         yield
 
 
-def _class_counts(dataset: ImageDataset) -> list[int]:
+def _class_counts(dataset: Dataset) -> tuple[int, ...]:
     """Training images of each class; empty where there are no labels."""
     if dataset.labels_N is None:
-        return []
+        return ()
     counts = np.bincount(dataset.labels_N, minlength=len(dataset.class_names))
-    return [int(count) for count in counts]
+    return tuple(int(count) for count in counts)

@@ -1,6 +1,6 @@
 """Watches one run: shows its detectors what they read, says their verdicts, and acts on them as the spec asks.
 
-    watch = Watch(job, dataset, recipe, out, events, device=device, saved=progress.diagnosis)
+    watch = Watch(system, events, saved=progress.diagnosis)
     train(..., Hooks(observe=watch.observe, reported=watch.reported, check=watch.check, ...))
 
 Checks happen at fixed image counts, on fixed latents and fixed real images, so a verdict is a function of the run's
@@ -19,8 +19,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobs.data import ImageBatch, ImageDataset
-from jobs.diagnosis import lost_modes, lost_recall, no_progress, non_finite, snapshot, style_ignored, table, wiring
+from jobs.data import Shown
+from jobs.diagnosis import (
+    blind,
+    lost_modes,
+    lost_recall,
+    no_progress,
+    non_finite,
+    snapshot,
+    style_ignored,
+    table,
+    wiring,
+)
 from jobs.diagnosis.detector import Finding, Images
 from jobs.diagnosis.examination import Examination, Memory
 from jobs.diagnosis.inputs import F64, FeatureMaps, Gallery, Judgement, Scores, Snapshot
@@ -33,7 +43,8 @@ from jobs.events import EventLog, read_events
 from jobs.report import pictures
 from jobs.spec import Job
 from jobs.spec.resolve import conflicts
-from jobs.training.probe import Judged, Logits, Styled
+from jobs.systems import System
+from jobs.training.probe import Judged, Logits, Styled, judges_of
 from jobs.training.recipe import Recipe
 from jobs.training.seeds import derived_seed
 from jobs.training.state import Progress
@@ -50,7 +61,6 @@ FEWEST = 16
 STYLES, NOISES = 6, 3
 JUDGED_IMAGES = 64
 """Real ones, and as many generated, that the discriminator is asked about."""
-DISCRIMINATOR_LOSS = "loss.discriminator"
 FEATURES = "random_conv"
 FEATURE_SIDE = 64
 NEAREST_IMAGES = 10_000
@@ -74,14 +84,13 @@ class Stopped(Diverged):
 class Watch:
     """The diagnosis of one run. `saved` is what `saved_at` gave at the checkpoint that the run goes on from."""
 
-    def __init__(
-        self, job: Job, dataset: ImageDataset, recipe: Recipe, out: Path, events: EventLog, *, device: torch.device,
-        saved: Mapping[str, Any],
-    ) -> None:  # fmt: skip
-        self.job, self.section, self.dataset, self.recipe = job, job.diagnosis, dataset, recipe
-        self.out, self.events, self.device = out, events, device
+    def __init__(self, system: System, events: EventLog, *, saved: Mapping[str, Any]) -> None:
+        around = system.around
+        self.system, self.job, self.section = system, around.job, around.job.diagnosis
+        self.dataset, self.recipe, self.out, self.device = around.dataset, around.recipe, around.out, around.device
+        self.events = events
         self._settled: wiring.Settled | None = None
-        self._embed = RandomConv().eval().to(device)
+        self._embed = RandomConv().eval().to(self.device)
         self._real: _Real | None = None
         self.restore(saved)
 
@@ -115,7 +124,7 @@ class Watch:
         job = _small(self.job)
         batch = self._batch(np.arange(job.training.batch or 1) % len(self.dataset))
         with self._harmless(0), self._miswiring_said():
-            self.say(wiring.check_wiring(lambda: build(job), batch, len(batch.image_NCHW)))
+            self.say(wiring.check_wiring(lambda: build(job), batch, job.training.batch or 1))
         assert self.job.training.batch is not None, "a resolved spec"
         self._settled = wiring.Settled(self.recipe, self.job.training.batch)
 
@@ -143,15 +152,17 @@ class Watch:
             if images == 0:
                 self.memory.untrained_distance = no_progress.distance(gallery.fake_MD, gallery.real_ND)
                 return
-            judge = self.examination.judge
+            judge, steps = self.examination.judge, self.ledger.steps(images, self.job.training.images)
             found = [
-                *judge(table.OF_STEPS, self.ledger.steps(images, self.job.training.images), images),
+                *judge(table.OF_STEPS, steps, images),
                 *judge(table.OF_SNAPSHOT, self._snapshot(images), images),
                 *judge(table.OF_GALLERY, gallery, images),
             ]
-            if gallery.judgement is not None:
-                self.memory.gradients.append(gallery.judgement.gradient)
-            self._conclude(found, images)
+            for detectors, seen in self.system.watched(images, steps):
+                found += judge(detectors, seen, images)
+            for name, judgement in gallery.judgements.items():
+                self.memory.gradients.setdefault(name, []).append(judgement.gradient)
+            self._conclude(found, images, self.system.quantities(gallery))
             self._act(found)
 
     def evaluated(self, images: int, evaluator: Evaluator, *, last: bool) -> None:
@@ -159,7 +170,7 @@ class Watch:
         if not self.section.enabled:
             return
         with self._harmless(images):
-            scores = self._scores(images, evaluator, search=last or len(self.dataset) <= NEAREST_IMAGES)
+            scores = self._scores(images, evaluator, search=last or len(self.dataset.images_NCHW) <= NEAREST_IMAGES)
             found = list(self.examination.judge(table.OF_SCORES, scores, images))
             self.memory.most_modes = max(self.memory.most_modes, lost_modes.covered(scores) or 0.0)
             self.memory.best_recall = max(self.memory.best_recall, lost_recall.best(scores) or 0.0)
@@ -201,9 +212,9 @@ class Watch:
             evidence = str(path)
         self.events.write("verdict", **finding.said(), evidence=evidence)
 
-    def _conclude(self, found: Sequence[Finding], images: int) -> None:
-        statistics = {finding.detector: finding.value for finding in found}
-        self.events.write("statistics", images=images, statistics=statistics)
+    def _conclude(self, found: Sequence[Finding], images: int, quantities: Mapping[str, float] | None = None) -> None:
+        if statistics := {**{finding.detector: finding.value for finding in found}, **(quantities or {})}:
+            self.events.write("statistics", images=images, statistics=statistics)
         for finding in found:
             self.say(finding)
 
@@ -261,14 +272,14 @@ class Watch:
             space=FEATURES,
             untrained_distance=self.memory.untrained_distance,
             style_share=self._style_share(),
-            judgement=self._judgement(),
+            judgements={name: self._judgement(name, judged) for name, judged in judges_of(self.recipe).items()},
             maps=maps,
         )
 
     def _real_pictures(self) -> "_Real":
         """The same real images at every check, drawn once."""
         if self._real is None:
-            order = np.random.RandomState(0).permutation(len(self.dataset))[: self._count()]
+            order = np.random.RandomState(0).permutation(len(self.dataset.images_NCHW))[: self._count()]
             image_NCHW = np.asarray(self.dataset.images_NCHW[np.sort(order)])
             self._real = _Real(image_NCHW, self._features(image_NCHW))
         return self._real
@@ -312,32 +323,28 @@ class Watch:
         image_SKCHW = self.recipe.swap(STYLES, NOISES, derived_seed("diagnosis", self.job.seed))
         return style_ignored.style_share(image_SKCHW.float().flatten(2).double().cpu().numpy())
 
-    def _judgement(self) -> Judgement | None:
-        if not isinstance(self.recipe, Judged):
-            return None
+    def _judgement(self, name: str, judged: Judged) -> Judgement:
         size = self.job.training.micro_batch
         assert size is not None, "a resolved spec"
         logits, gradient = [], 0.0
         for start in range(0, max(JUDGED_IMAGES // size, 1) * size, size):
             batch = self._batch(np.arange(start, start + size) % len(self.dataset))
             with torch.no_grad():
-                logits.append(self.recipe.judge(batch, derived_seed("diagnosis", self.job.seed, start)))
+                logits.append(judged.judge(batch, derived_seed("diagnosis", self.job.seed, start)))
             if start == 0:
-                gradient = float(self.recipe.judge_gradient(batch))
+                gradient = float(judged.judge_gradient(batch))
         real, fake = (torch.cat(kind).double() for kind in zip(*logits, strict=True))
-        guessing = float(self.recipe.judgement_loss(Logits(torch.zeros_like(real), torch.zeros_like(fake))))
-        loss = self.ledger.last_mean(DISCRIMINATOR_LOSS)  # over many steps: its loss of a moment swings
-        loss = float(self.recipe.judgement_loss(Logits(real, fake))) if loss is None else loss
-        advantage = 1 - loss / guessing if guessing > 0 else 1.0
+        alike = Logits(torch.zeros_like(real), torch.zeros_like(fake))
+        guessing = float(judged.judgement_loss(alike))
+        loss = self.ledger.last_mean(f"loss.{name}")  # over many steps: its loss of a moment swings
+        loss = float(judged.judgement_loss(Logits(real, fake))) if loss is None else loss
         real_N, fake_M = (x.flatten().cpu().numpy() for x in (real, fake))
-        return Judgement(real_N, fake_M, advantage, gradient, tuple(self.memory.gradients))
+        advantage = blind.advantage(loss, guessing, real_N, fake_M)
+        return Judgement(real_N, fake_M, advantage, gradient, tuple(self.memory.gradients.get(name, ())))
 
-    def _batch(self, positions: NDArray[np.int64]) -> ImageBatch:
-        labels_N = self.dataset.labels_N
-        return ImageBatch(
-            torch.from_numpy(np.ascontiguousarray(self.dataset.images_NCHW[positions])),
-            None if labels_N is None else torch.from_numpy(np.ascontiguousarray(labels_N[positions])),
-        )
+    def _batch(self, positions: NDArray[np.int64]) -> Any:
+        """The examples at `positions` of the data, none of them mirrored."""
+        return self.dataset.gather(Shown(self.job.seed, positions, positions, np.zeros(len(positions), np.bool_)))
 
     def _scores(self, images: int, evaluator: Evaluator, *, search: bool) -> Scores:
         said = [event for event in read_events(self.out / EVENTS) if event["event"] == "evaluation"]

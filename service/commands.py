@@ -46,9 +46,9 @@ def _seconds(text: str) -> float:
 def register(app: typer.Typer) -> None:
     """Adds the commands of the queue to `app`."""
     commands: tuple[Callable[..., None], ...] = (
-        *(submit, status, why, logs, results),
+        *(submit, status, why, logs, results, compare),
         *(cancel, retry, pause, resume, priority),
-        *(exporter, doctor, health),
+        *(exporter, ui, doctor, health),
     )
     app.command(cls=_IdleCommand)(worker)
     for command in commands:
@@ -60,9 +60,9 @@ def submit(
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Check specs and put them into the queue. None is submitted while one of them is wrong."""
+    """Check specs of jobs and studies and put them into the queue. None is submitted while one of them is wrong."""
     from jobs.errors import SpecError
-    from jobs.spec import load_file
+    from jobs.spec import LoadedStudy, load_any_file
     from service import tables
     from service.connect import connect
     from service.inputs import missing_inputs
@@ -70,7 +70,9 @@ def submit(
     jobs, errors = [], []
     for path in specs:
         try:
-            jobs.append((path, load_file(path).job))
+            loaded = load_any_file(path)
+            base = loaded.baseline.loaded if isinstance(loaded, LoadedStudy) else loaded
+            jobs.append((path, base.job))
         except SpecError as error:
             errors.append(str(error))
     if errors:
@@ -128,14 +130,20 @@ def status(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most jobs of each kind.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """What runs, waits, and ended lately; or everything about one job."""
+    """What runs, waits, and ended lately, and the open studies; or everything about one job."""
     from service import tables
     from service.connect import connect
 
     queue = connect(store).queue
     if job is None:
-        overview = queue.status(limit=limit)
-        tables.print_json(overview) if as_json else tables.print_overview(overview)
+        from service.studies import open_studies
+
+        overview, studies = queue.status(limit=limit), open_studies(queue)
+        if as_json:
+            tables.print_json({**overview.model_dump(mode="json"), "studies": studies})
+        else:
+            tables.print_overview(overview)
+            tables.print_studies(studies)
     else:
         view = queue.job(job)
         tables.print_json(view) if as_json else tables.print_job(view)
@@ -196,15 +204,37 @@ def results(
             tables.print_lines(f"report: {out / 'report.html'}")
 
 
+def compare(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="The --out of a study that was run here; or id or name in a store.")
+    ],
+    store: StoreOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the comparison of a study in a store is written. Default: nowhere.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the variants of a study, finished or not: the answer, the table, study.html, study.json, CSV."""
+    from service.study_here import compare_directory, compare_in_store
+
+    if Path(study).is_dir():
+        compare_directory(Path(study), as_json=as_json)
+    else:
+        compare_in_store(study, store, out, as_json=as_json)
+
+
 def cancel(
     jobs: Jobs,
     store: StoreOption = None,
     message: Annotated[str, typer.Option(help="Why, for whoever asks later.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Stop running jobs (with a last checkpoint) and take waiting ones out of the queue."""
+    """Stop running jobs (with a last checkpoint), take waiting ones out of the queue; of a study, all of its jobs."""
+    from service.studies import cancel_any
+
     queue = _queue(store)
-    _tell([queue.cancel(job, message) for job in jobs], as_json, done="cancelled", asked="asked to stop")
+    states = [state for job in jobs for state in cancel_any(queue, job, message)]
+    _tell(states, as_json, done="cancelled", asked="asked to stop")
 
 
 def retry(
@@ -271,6 +301,34 @@ def exporter(
     with on_signals(stopped.set):
         log.info(f"metrics of {connection.store.url} on port {server.port}", action="started", port=server.port)
         scanner.run(settings.scan_seconds, stopped.wait)
+    server.close()
+
+
+def ui(
+    store: StoreOption = None,
+    host: Annotated[str, typer.Option(help="Address to serve on; others than this machine's own see everything.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8265,
+) -> None:
+    """Show the queue, runs and studies of a store as web pages. Reads only; it has no log-in of its own."""
+    import threading
+
+    from service import tables
+    from service.connect import connect
+    from service.signals import on_signals
+    from service.ui import Pages, PageServer
+
+    connection = connect(store)
+    log = _log(connection.settings)
+    try:
+        server = PageServer(Pages(connection.queue), host, port, lambda text: log.warning(text, action="page_failed"))
+    except OSError as error:
+        raise typer.BadParameter(f"{host}:{port}: {error.strerror}", param_hint="--port") from None
+    stopped = threading.Event()
+    with on_signals(stopped.set):
+        tables.print_lines(f"http://{host}:{server.port}/ shows {connection.store.url}; Ctrl-C ends it")
+        stopped.wait()
     server.close()
 
 

@@ -170,12 +170,12 @@ def shared_memory(path: Path) -> Check:
 
 
 def _weights() -> Check:
-    """The weights of the default feature space, by their sha256."""
-    from jobs.evaluation.weights import locate
+    """The weights of the default feature space, and of every package that carries some, by their sha256."""
+    from jobs.evaluation.weights import locate, verify_packaged
 
     try:
-        known, path = locate("efficientnet_lite0", None)
-        known.verify(path)
+        locate("efficientnet_lite0", None)
+        present = verify_packaged()
     except GankilnError as error:
         return Check("weights", "bad", error.message, error.hint or "")
-    return Check("weights", "good", f"{path.name} is the known file")
+    return Check("weights", "good", f"{', '.join(present)}: the known files")

@@ -13,6 +13,7 @@ from service.queue import JobState, Queue, keys
 from service.queue.log import JobLog
 from service.queue.watch import parse_heartbeat
 from service.store import KeyNotFound, Store
+from service.studies import open_studies
 from service.telemetry import catalogue as c
 from service.telemetry.logs import Log
 from service.telemetry.recorder import Recorder
@@ -63,6 +64,7 @@ class Exporter:
         try:
             self._count_waiting()
             self._count_running()
+            self._count_studies()
             self._count_new("done", self._recently_done(), self._ended)
             self._count_new(
                 "rejected", self._rejected(), lambda _key: self.recorder.add(c.SPECS_REJECTED, 1, "spec_refused")
@@ -114,6 +116,15 @@ class Exporter:
         self._tell_oldest_beat()
         self.numbers |= {"running": len(self._running) - len(suspects), "suspect": len(suspects)}
         self.numbers["wanted"] = self.numbers["claimable"] + len(self._running)
+
+    def _count_studies(self) -> None:
+        """Runs of the open studies by state, and the best value so far: two gets a study."""
+        self.recorder.forget([c.STUDY_RUNS, c.STUDY_BEST])
+        for study in open_studies(self._queue):
+            for state, count in study.runs.items():
+                self.recorder.set(c.STUDY_RUNS, count, study.name, state)
+            if study.best is not None:
+                self.recorder.set(c.STUDY_BEST, study.best, study.name, study.metric, study.features or "")
 
     def _state(self, hint: str) -> JobState | None:
         """The claim behind a hint, read once an attempt."""

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 from jobs.spec.job import Job
+from jobs.spec.study import Study
 from service import settings
 
 FILE = Path(__file__).with_name("REFERENCE.md")
@@ -32,6 +33,9 @@ def reference() -> str:
         "`—` means that the key must be written; `open`, that nothing is set, or that a preset or formula fills it: "
         "`gankiln check` prints each such value with its formula.",
         *_sections(Job, "the whole spec", set()),
+        "## Keys of a study",
+        "A study is a job spec with one section more, `study`: the job as it is written is the baseline.",
+        *_sections(Study, "`study`", set()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -109,7 +113,9 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(member) for member in arguments if member is not type(None))
     if origin is tuple:
         return "list of " + _type(arguments[0])
-    return {"int": "whole number", "float": "number", "str": "text", "bool": "true, false"}.get(
+    if origin is dict:
+        return f"section of {_type(arguments[0])} -> {_type(arguments[1])}"
+    return {"int": "whole number", "float": "number", "str": "text", "bool": "true, false", "Any": "any value"}.get(
         getattr(annotation, "__name__", str(annotation)), str(annotation)
     )
 

@@ -82,6 +82,8 @@ class Tools:
     redact: Callable[[str], str]
     alive: Callable[[], None]
     """Called often while all is well."""
+    evaluated: Callable[[JobState, Path, Event], object] = lambda _state, _run_dir, _event: None
+    """Called with every evaluation that a run says; must not fail or take long."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ class Runner:
         self._files.spec.write_bytes(spec)
         job = load(spec, "spec.yaml").job
         state = self._lease.state
+        assert job.training.checkpoint_images, "a resolved spec"
         info = JobInfo(
             job_id=self._lease.id,
             job_name=job.name,
@@ -205,6 +208,7 @@ class Runner:
             attempt=state.attempts,
             waited_seconds=state.claimed_seconds - state.queued_seconds,
             resumes_at_images=state.resume_from.images if state.resume_from else None,
+            checkpoint_images=job.training.checkpoint_images,
         )
         return job
 
@@ -243,6 +247,7 @@ class Runner:
             ),
             output=self._output,
             stop=self._switch,
+            waits=lambda: brought.waits,
         )
         return attempt.run(self._see, self._tools.alive)
 
@@ -251,6 +256,8 @@ class Runner:
         self._tools.observer.event(event)
         with suppress(Exception):  # a strange event changes nothing
             self._progress = _after(self._progress, event)
+        if event.get("event") == "evaluation":
+            self._tools.evaluated(self._lease.state, self._files.run_dir, event)
         if event.get("event") == "checkpoint" and isinstance(event.get("images"), int):
             self._uploads.checkpoint_saved(event["images"])
 

@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     log_bytes: Bytes = Field(ByteSize(64 << 20), description="Largest output kept of one attempt")
     log_seconds: Seconds = Field(30.0, description="Between two uploads of the job's output and samples")
     cache_bytes: Bytes = Field(ByteSize(100 << 30), description="Fetched inputs kept on the local disk")
+    stream_bytes: Bytes = Field(
+        ByteSize(20 << 30), description="Shards of a bucket that a job keeps on the local disk while it trains"
+    )
     spool_bytes: Bytes = Field(ByteSize(20 << 30), description="Files that wait on the local disk to be uploaded")
     free_bytes: Bytes = Field(
         ByteSize(1 << 30), description="Free space on the local disk below which nothing is fetched"

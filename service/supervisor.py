@@ -29,7 +29,8 @@ from jobs.errors import (
     SpecError,
     StoreError,
 )
-from jobs.events import Event, parse_lines
+from jobs.events import Event
+from service.event_tail import EventTail
 from service.oom import OomCounter
 from service.queue.reasons import REASONS, Interruption, Reason
 
@@ -107,27 +108,6 @@ class StopSwitch:
     @property
     def asked(self) -> bool:
         return self._asked.is_set()
-
-
-class EventTail:
-    """New events of a growing events.jsonl. The file may not be there yet; half a line waits for its other half."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._offset = 0
-        self._rest = b""
-
-    def read(self) -> Iterator[Event]:
-        """The events since the last call."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._offset)
-                new = file.read()
-        except FileNotFoundError:
-            return iter(())
-        self._offset += len(new)
-        *lines, self._rest = (self._rest + new).split(b"\n")
-        return parse_lines([line.decode("utf-8", errors="replace") for line in lines])
 
 
 class Output:
@@ -238,6 +218,7 @@ class Watch:
     """Whether the first step was reported."""
     seconds: float = 0.0
     quiet_seconds: float = 0.0
+    excused_seconds: float = 0.0
     checkpoint_seconds: list[float] = field(default_factory=list)
 
     def see(self, event: Event) -> None:
@@ -252,10 +233,14 @@ class Watch:
             case _:
                 pass
 
-    def pass_time(self, seconds: float) -> None:
+    def pass_time(self, seconds: float, *, excused: bool = False) -> None:
+        """`excused`: it is not the job that was slow, so the time counts only for the whole attempt."""
         step = min(seconds, LONGEST_TICK_SECONDS)
         self.seconds += step
-        self.quiet_seconds += step
+        if excused:
+            self.excused_seconds += step
+        else:
+            self.quiet_seconds += step
 
     def exceeded(self) -> LimitReason | None:
         """The limit that is exceeded, if any."""
@@ -266,7 +251,8 @@ class Watch:
         if self.phase in ("evaluating", "reporting"):
             return "stalled" if self.quiet_seconds > self.limits.evaluation_seconds else None
         if not self.started:
-            return "startup_timeout" if self.seconds > self.limits.startup_seconds else None
+            starting_seconds = self.seconds - self.excused_seconds
+            return "startup_timeout" if starting_seconds > self.limits.startup_seconds else None
         return "stalled" if self.quiet_seconds > self.limits.stall_seconds else None
 
     def predicted_checkpoint_seconds(self) -> float:
@@ -287,8 +273,11 @@ class Attempt:
         limits: Limits,
         output: Output,
         stop: StopSwitch,
+        waits: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`waits`: whether the job can do nothing because the store is away."""
         self.watch = Watch(limits)
+        self._waits = waits
         self._command = command
         self._folder = run_dir.parent
         self._environment = environment
@@ -327,7 +316,7 @@ class Attempt:
         while process.poll() is None:
             self._pause(asked)
             now = time.monotonic()
-            self.watch.pass_time(now - last)
+            self.watch.pass_time(now - last, excused=self._waits())
             last = now
             self._see_events(on_event)
             on_tick()

@@ -4,7 +4,7 @@ import json
 import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from service.queue import Depth, JobView, Overview, Why
+
+if TYPE_CHECKING:
+    from service.studies import StudyView
 
 WIDE = 160  # columns of a pipe or a file, which has no width of its own
 
@@ -73,6 +76,24 @@ def print_overview(overview: Overview) -> None:
             print_lines("")
             columns = ("id", "name", "status", "images", "speed", "attempts", "where", "remark")
             print_table(columns, [_row(view) for view in views], title=title)
+
+
+def print_studies(studies: "Sequence[StudyView]") -> None:
+    """The open studies, under the overview."""
+    if not studies:
+        return
+    rows = [
+        (
+            study.id,
+            study.name,
+            ", ".join(f"{count} {state}" for state, count in study.runs.items() if count),
+            "" if study.best is None else f"{study.best:.4g} ({study.best_variant})",
+            study.answer,
+        )
+        for study in studies
+    ]
+    print_lines("")
+    print_table(("id", "name", "runs", "best so far", "answer so far"), rows, title="Studies")
 
 
 def print_job(view: JobView) -> None:

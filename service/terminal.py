@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -25,6 +27,16 @@ class Terminal(Protocol):
 def open_terminal(images: int) -> Terminal:
     """A bar where somebody looks, lines where a program reads."""
     return Bar(images) if sys.stdout.isatty() else Lines()
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for (done, total) of `what`, on the error stream; nothing where nobody looks."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 class Lines:
@@ -88,14 +100,27 @@ class Bar:
             case "evaluation":
                 for row in (row for row in event["rows"] if row.get("label", "") in ("", "untrained")):
                     self.console.print(_sentence(row), highlight=False)
-            case "verdict" if event["verdict"] != "healthy":
-                self._say(f"{event['verdict']}: {event['detector']}: {event['message']}")
-                self._say(f"  try: {event['hint']}")
-            case "note" if event["message"]:
-                self._say(f"note: {event['message']}")
+            case _:
+                for line in _lines(event):
+                    self._say(line)
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False)
+
+
+def _lines(event: Event) -> list[str]:
+    """What is said in words alone."""
+    match event["event"]:
+        case "verdict" if event["verdict"] != "healthy":
+            return [f"{event['verdict']}: {event['detector']}: {event['message']}", f"  try: {event['hint']}"]
+        case "note" if event["message"]:
+            return [f"note: {event['message']}"]
+        case "profile":
+            waiting = f"  waiting for data: {event['waiting_ratio']:.1%} of {event['seconds']:.3g} s"
+            rows = [f"  {row['share']:6.1%}  {row['calls']:>6} x  {row['name']}" for row in event["operators"]]
+            return [f"profile of {event['iterations']} iterations: {event['path']}", waiting, *rows]
+        case _:
+            return []
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

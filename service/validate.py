@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 
-from jobs.spec import Job, load
-from service.queue import Budgets, SpecFacts, TimeLimits
+from jobs.spec import Job, LoadedStudy, load_any
+from jobs.spec.variants import fingerprint
+from service.queue import Budgets, SpecFacts, StudyFacts, TimeLimits
 
 
-def validator(budgets: Budgets) -> Callable[[bytes, str], SpecFacts]:
+def validator(budgets: Budgets) -> Callable[[bytes, str], SpecFacts | StudyFacts]:
     """For `Queue.poll`: (content, file name) -> what the queue must know. Raises SpecError with every mistake."""
 
-    def validate(content: bytes, source: str) -> SpecFacts:
-        return facts_of(load(content, source).job, budgets)
+    def validate(content: bytes, source: str) -> SpecFacts | StudyFacts:
+        match load_any(content, source):
+            case LoadedStudy() as study:
+                return StudyFacts(name=study.name)
+            case loaded:
+                return facts_of(loaded.job, budgets)
 
     return validate
 
@@ -26,6 +31,7 @@ def facts_of(job: Job, budgets: Budgets) -> SpecFacts:
         gpus=training.devices if training.device == "cuda" or training.devices > 1 else 0,
         on_change=queue.on_change,
         idempotency_key=queue.idempotency_key,
+        fingerprint=fingerprint(job),
         budgets=budgets,
         limits=TimeLimits(
             startup_seconds=queue.startup_seconds,

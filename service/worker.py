@@ -20,11 +20,14 @@ from service import settings as environment
 from service.cache import Cache, trim
 from service.inputs import Brought, Inputs
 from service.preemption import Cloud, PreemptionWatch
+from service.pruning import Pruning
 from service.queue import REASONS, JobState, Lease, Queue
 from service.redact import Redactor
 from service.runner import CommandLine, JobFiles, Result, Runner, Tools, remove_abandoned
 from service.settings import Settings
 from service.store import DirectoryStore, Store, open_store
+from service.studies import SOURCE as STUDY_SOURCE
+from service.studies import Studies
 from service.supervisor import Stop, job_command
 from service.telemetry import logs
 from service.telemetry.gpu import NvidiaLibrary
@@ -35,6 +38,8 @@ from service.validate import validator
 ALIVE_SECONDS = 600.0
 """A worker that showed no sign of life for so long is not healthy: its platform should restart it."""
 LONGEST_BACKOFF_SECONDS = 60.0
+TEND_EVERY = 8
+"""Polls between two looks at open studies while nothing calls for one."""
 FRUITLESS_LOOKS = 3
 """After so many looks that gave nothing, what waits is not for this machine."""
 
@@ -56,22 +61,29 @@ class Worker:
         self.store = store
         store.observer = observer.request
         self._gpus = len(NvidiaLibrary().gpus()) if gpus is None else gpus
-        self._queue = Queue(
-            store,
-            worker_id=f"{settings.worker_name}-{secrets.token_hex(4)}",
-            node=settings.node_name,
-            settings=settings.queue_settings(polls_are_free=isinstance(store, DirectoryStore)),
-        )
+        self._queue = self._open_queue()
+        self._studies = Studies(self._queue, settings.budgets, self._complain_of_study)
+        self._study_problems: dict[str, str] = {}
+        self._tending_is_due = True
+        self._polls_until_tending = 0
         self._validate = validator(settings.budgets)
         cache = Cache(settings.inputs_dir, limit_bytes=settings.cache_bytes, free_bytes=settings.free_bytes)
         self._tools = Tools(
             store=store,
             settings=settings,
             observer=observer,
-            inputs=Inputs(store, cache, settings.data_roots, open_store=partial(open_store, observer=observer.request)),
+            inputs=Inputs(
+                store,
+                cache,
+                settings.data_roots,
+                open_store=partial(open_store, observer=observer.request),
+                stream_bytes=settings.stream_bytes,
+                say=self._complain_of_lending,
+            ),
             command_line=command_line or partial(gankiln_run, settings),
             redact=Redactor(environment.secret_values()),
             alive=self._show_life,
+            evaluated=self._pruning().evaluated,
         )
         self._lock = threading.Lock()
         self._runner: Runner | None = None
@@ -134,13 +146,28 @@ class Worker:
         """For /readyz: why it cannot take a job now."""
         return "draining" if self._draining.is_set() else self._problem
 
+    def _open_queue(self) -> Queue:
+        return Queue(
+            self.store,
+            worker_id=f"{self.settings.worker_name}-{secrets.token_hex(4)}",
+            node=self.settings.node_name,
+            settings=self.settings.queue_settings(polls_are_free=isinstance(self.store, DirectoryStore)),
+        )
+
+    def _pruning(self) -> Pruning:
+        queue = self._open_queue()
+        return Pruning(queue, Studies(queue, self.settings.budgets), self.observer.log)
+
     def _look(self) -> Lease | None:
-        """One look at the queue: ingest, take over, claim."""
+        """One look at the queue: ingest, tend studies, take over, claim."""
         self.observer.state("idle")
+        self._tend_studies()
         try:
             lease = self._queue.poll(self._validate, self._accepts)
         finally:
             self._tell_ingested()
+        if lease is None and self._tending_is_due and self._tend_studies():
+            lease = self._queue.claim(self._accepts)
         self._problem = None
         self.observer.skew(self.store.clock_skew_seconds())
         if lease:
@@ -153,7 +180,31 @@ class Worker:
             self.observer.rejected(source, error)
         if report.created:
             self.observer.log.info(f"{len(report.created)} new jobs", action="ingested", job_ids=report.created)
-        report.rejected, report.created = {}, []
+        if report.studies:
+            self._tending_is_due = True
+            self.observer.log.info(f"{len(report.studies)} new studies", action="ingested", study_ids=report.studies)
+        report.rejected, report.created, report.studies = {}, [], []
+
+    def _tend_studies(self) -> bool:
+        """Whether studies have new jobs now. Due after a job or a new study, and now and then: whoever ran a job of a
+        study tends it, so the others look only because that worker may be lost.
+        """
+        self._polls_until_tending -= 1
+        if self._polls_until_tending > 0 and not self._tending_is_due:
+            return False
+        self._tending_is_due, self._polls_until_tending = False, TEND_EVERY
+        done = self._studies.tend()
+        for study_id in done.closed:
+            self.observer.log.info("the study has ended", action="study_closed", study_id=study_id)
+        return bool(done.created)
+
+    def _complain_of_study(self, study_id: str, why: str) -> None:
+        if self._study_problems.get(study_id) != why:
+            self._study_problems[study_id] = why
+            self.observer.log.warning(why, action="study_failed", study_id=study_id)
+
+    def _complain_of_lending(self, why: str) -> None:
+        self.observer.log.warning(why, action="shard_delayed")
 
     def _accepts(self, state: JobState) -> bool:
         return state.gpus <= self._gpus
@@ -171,6 +222,10 @@ class Worker:
             with self._lock:
                 self._runner = None
         self._count_fast_failures(lease.id, result)
+        if lease.state.source.startswith(STUDY_SOURCE):
+            with suppress(GankilnError):  # whoever tends next sees it anyway
+                self._studies.reopen(lease.state.source)
+            self._tending_is_due = True
 
     def _count_fast_failures(self, job_id: str, result: Result) -> None:
         """Only failures that may be this machine's own count: a bad spec fails fast everywhere."""
@@ -213,7 +268,14 @@ class Worker:
         if depth.waiting and self._fruitless_looks >= FRUITLESS_LOOKS:
             self.observer.log.warning(f"{depth.waiting} jobs wait for another machine", action="not_for_me")
             return True
-        return not depth.waiting
+        return not depth.waiting and not self._study_goes_on()
+
+    def _study_goes_on(self) -> bool:
+        """A last look before leaving: whether a study makes new jobs."""
+        self._tending_is_due = True
+        with suppress(GankilnError):
+            return self._tend_studies()
+        return True
 
     def _complain(self, error: GankilnError) -> None:
         self._problem = error.message

@@ -43,6 +43,7 @@ def main():
             target_images=plan["steps"] * IMAGES,
             images_per_second=99.0,
             seconds=float(step),
+            time_seconds={"training": float(step)},
             losses={"generator": 1.0 / step},
             statistics={},
             waiting_ratio=0.0,

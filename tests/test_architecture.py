@@ -10,7 +10,7 @@ import yaml
 from typer.main import get_command
 
 from jobs.errors import GankilnError
-from jobs.spec import load_file
+from jobs.spec import LoadedStudy, load_any_file, load_file
 from service.cli import app
 from service.settings import Settings
 from tests.tiny import EVERY
@@ -51,11 +51,12 @@ def test_every_exit_code_is_documented():
         assert re.search(rf"\b{error.exit_code}\b", README), error
 
 
-@pytest.mark.parametrize("path", sorted(Path("jobs/examples").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(Path("jobs/examples").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_example_opens_with_its_command_and_loads(path: Path):
     head = path.read_text().split("name:")[0]
     assert "gankiln run" in head or "gankiln submit" in head
-    assert load_file(path).job.name
+    loaded = load_any_file(path)
+    assert loaded.name if isinstance(loaded, LoadedStudy) else loaded.job.name
 
 
 def test_every_recipe_has_a_tiny_spec():

@@ -76,7 +76,7 @@ def test_up_to_one_percent_is_skipped_and_named(tmp_path: Path, damaged: int, of
 def test_more_than_one_percent_stops_the_job_and_names_examples(tmp_path: Path, damaged: int, of: int) -> None:
     names = list(pngs(of))
     write_folder(tmp_path / "set", {**pngs(of), **dict.fromkeys(names[:damaged], b"damaged")})
-    with pytest.raises(DataError, match=rf"more than 1 % of the {of} images.*{names[0]}: cannot identify") as error:
+    with pytest.raises(DataError, match=rf"more than 1 % of the {of} images.*{names[0]}: is none of PNG") as error:
         opened(folder(), tmp_path)
     assert error.value.exit_code == 65
     assert entries(tmp_path) == []

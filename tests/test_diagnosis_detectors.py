@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import theilslopes
 from sklearn.metrics import roc_auc_score
 
+from jobs.data.modegrid import generate
 from jobs.diagnosis import (
     blank_images,
     blind,
@@ -38,7 +40,9 @@ from jobs.diagnosis import (
 )
 from jobs.diagnosis.detector import Detector, Measured
 from jobs.diagnosis.inputs import FeatureMaps, Gallery, Judgement, Moving, Scores, Snapshot, Steps, Window
+from jobs.diagnosis.spectra import mean_power
 from jobs.diagnosis.table import ALL, OF_GALLERY
+from jobs.spec.data import ModeGrid
 from jobs.spec.diagnosis import DETECTORS
 
 RNG = np.random.RandomState(0)
@@ -249,7 +253,7 @@ def test_style_share_of_pictures_that_depend_on_one_of_the_two() -> None:
 
 def judged(real: float, fake: float, gradient: float, *earlier: float, advantage: float = 0.5) -> Gallery:
     logits = np.random.RandomState(0).normal(size=200)
-    return gallery(judgement=Judgement(logits + real, logits + fake, advantage, gradient, earlier))
+    return gallery(judgements={"D": Judgement(logits + real, logits + fake, advantage, gradient, earlier)})
 
 
 def test_overpowered_needs_certainty_and_a_growing_gradient() -> None:
@@ -296,6 +300,14 @@ def test_a_regular_grid_is_found_at_its_period(period: int) -> None:
     assert fails(checkerboard.DETECTOR, measured)
     small = pictures()[:, :, :8, :8]
     assert checkerboard.measure(gallery(small, real_NCHW=small)) is None
+
+
+def test_a_line_that_real_images_lack_makes_no_checkerboard() -> None:
+    """Shapes on the grid of pixels have next to no power at some periods; blurred ones have what everything has."""
+    drawn, _ = generate(ModeGrid(images=64, shapes=2, hues=8, positions=1, jitter=0, scale_jitter=0))
+    blurred = gaussian_filter(drawn, (0, 0, 1.5, 1.5))
+    assert checkerboard.grid_power(mean_power(drawn)).min() < 0.05
+    assert not warns(checkerboard.DETECTOR, checkerboard.measure(gallery(blurred, real_NCHW=drawn)))
 
 
 def maps(peak: float) -> FeatureMaps:

@@ -36,7 +36,7 @@ def bring(store, other, tmp_path):
         opened.append(url)
         return other
 
-    made = Inputs(store, cache, (tmp_path / "data",), open_store=open_store)
+    made = Inputs(store, cache, (tmp_path / "data",), open_store=open_store, stream_bytes=10_000)
 
     def run(path, kind="zip", folder="job"):
         job = load(spec_text(data=f"{{kind: {kind}, path: '{path}', resolution: 32}}"), "spec.yaml").job

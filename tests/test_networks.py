@@ -13,16 +13,27 @@ from scipy import signal
 from jobs import recipes
 from jobs.networks import resample
 from jobs.networks.discriminator import Discriminator, minibatch_stddev
-from jobs.networks.equalized import Conv, Dense, leaky_relu
+from jobs.networks.equalized import Conv, Dense, leaky_relu, rectified
+from jobs.networks.injection import modulated_conv
 from jobs.networks.mapping import MappingNetwork, normalize_second_moment
 from jobs.networks.precision import Precision
-from jobs.networks.resample import Resample, fir_matrix
-from jobs.networks.styled import StyledConv, modulated_conv
-from jobs.networks.synthesis import Synthesis, style_count
-from jobs.spec import load
-from jobs.spec.size import size
+from jobs.networks.resample import Resample
+from jobs.networks.styled import StyledConv
+from jobs.networks.synthesis import Synthesis
+from jobs.spec import load, stylegan2_size
+from jobs.spec.stylegan2 import Generator
+from jobs.training.recipe import Known
 
 FP32 = Precision("fp32", 32)
+
+
+def shape(architecture="skip", base=64, most=8, style=4, noise="random", **section) -> Generator:
+    """A resolved generator section."""
+    present = "all" if architecture == "skip" else "last"
+    return Generator(
+        architecture=architecture, channels_base=base, channels_max=most, style=style, latent=style,
+        noise={"mode": noise}, to_rgb={"present": present}, mapping={"layers": 2}, **section,
+    )  # fmt: skip
 
 
 def upfirdn(x: np.ndarray, up: int, down: int, padding: tuple[int, int], gain: float) -> np.ndarray:
@@ -48,9 +59,10 @@ def test_resampling_is_upfirdn(size, up, down, padding, gain, seed):
     assume(size * up + sum(padding) >= len(resample.TAPS))
     x = np.random.default_rng(seed).normal(size=(size, size))
     expected = upfirdn(x, up, down, padding, gain)
-    layer = Resample(fir_matrix(size, up=up, down=down, padding=padding, gain=gain))
+    layer = Resample(size, up=up, down=down, padding=padding, gain=gain)
     planar = torch.from_numpy(x).float()[None, None].expand(2, 3, -1, -1).contiguous()
-    for image in (planar, planar.contiguous(memory_format=torch.channels_last)):
+    images = [planar, planar.contiguous(memory_format=torch.channels_last)]
+    for image in [*images, *(image.double() for image in images)]:  # convolution and matrices
         out = layer(image)
         assert out.shape[:2] == (2, 3)
         np.testing.assert_allclose(out[1, 2].numpy(), expected, atol=1e-5)
@@ -67,6 +79,11 @@ def test_resampling_layers_have_the_sizes_and_gains_of_their_names():
         assert out.shape[-1] == side
         assert out[0, 0, side // 2, side // 2] == pytest.approx(1.0)  # a constant stays what it was inside
     assert resample.blur_after_transposed(8)(torch.ones(1, 1, 17, 17)).shape[-1] == 16
+
+
+def multiplied(convolved):
+    """With the factors that a layer applies together with its bias."""
+    return convolved.scaled(1.0, torch.zeros((), dtype=convolved.x.dtype))
 
 
 def per_sample_reference(x, weight, style, *, demodulate: bool, up: bool):
@@ -95,7 +112,7 @@ def test_modulation_equals_weights_for_each_sample_with_gradients(
     x = torch.randn(count, inputs, side, side, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(outputs, inputs, kernel, kernel, dtype=torch.float64, requires_grad=True)
     style = torch.randn(count, inputs, dtype=torch.float64, requires_grad=True)
-    ours = modulated_conv(x, weight, style, demodulate=demodulate, up=up)
+    ours = multiplied(modulated_conv(x, weight, style, demodulate=demodulate, up=up))
     theirs = per_sample_reference(x, weight, style, demodulate=demodulate, up=up)
     torch.testing.assert_close(ours, theirs)
     probe = torch.randn_like(ours)
@@ -113,20 +130,21 @@ def test_second_derivatives_of_modulation_are_right():
         torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 2, 3, 3), (2, 2, 3, 3), (2, 2))
     ]
     assert torch.autograd.gradgradcheck(
-        lambda x, w, s: modulated_conv(x, w, s, demodulate=True, up=False), arguments, atol=1e-4
+        lambda x, w, s: multiplied(modulated_conv(x, w, s, demodulate=True, up=False)), arguments, atol=1e-4
     )
 
 
 @pytest.mark.parametrize("up", [False, True])
 def test_a_styled_convolution_keeps_unit_variance(up: bool):
     torch.manual_seed(0)
-    layer = StyledConv(64, 128, 32, 16, up=up)
+    layer = StyledConv(shape(style=32), 64, 128, 32 if up else 16, up=up)
     with torch.no_grad():
-        style = layer.affine(torch.randn(16, 32))
-        x = modulated_conv(torch.randn(16, 64, 16, 16), layer.weight * layer.gain, style, demodulate=True, up=False)
+        style = layer.injection.affine(torch.randn(16, 32))
+        x = torch.randn(16, 64, 16, 16)
+        x = multiplied(modulated_conv(x, layer.weight * layer.gain, style, demodulate=True, up=False))
     assert x[:, :, 2:-2, 2:-2].std().item() == pytest.approx(1.0, abs=0.05)
     with torch.no_grad():
-        out = layer(torch.randn(16, 64, 16, 16), torch.randn(16, 32))
+        out = layer(torch.randn(16, 64, 16, 16), torch.randn(16, 1, 32))
     assert out.shape == (16, 128, 32 if up else 16, 32 if up else 16)
 
 
@@ -134,7 +152,8 @@ def test_the_rectifier_keeps_the_second_moment_and_is_leaky():
     x = torch.randn(200_000)
     assert leaky_relu(x).square().mean().item() == pytest.approx(1.04, abs=0.02)  # 2 · (1 + 0.2²) / 2
     assert leaky_relu(torch.tensor(-1.0)).item() == pytest.approx(-0.2 * math.sqrt(2))
-    assert leaky_relu(torch.tensor(1e6), clamp=256.0).item() == pytest.approx(256 * math.sqrt(2))
+    torch.testing.assert_close(rectified(x * math.sqrt(2)), leaky_relu(x))
+    assert rectified(torch.tensor(6e4).half()).item() == pytest.approx(256 * math.sqrt(2), rel=1e-3)
 
 
 def test_equalized_layers_scale_at_run_time():
@@ -174,13 +193,11 @@ def test_minibatch_stddev_is_the_published_statistic():
 @pytest.mark.parametrize("resolution", [4, 8, 32])
 def test_generator_and_discriminator_shapes(architecture: str, resolution: int):
     torch.manual_seed(0)
-    network = Synthesis(
-        resolution, 3, base=64, most=8, style=4, architecture=architecture, noise=True, precision=FP32
-    )  # fmt: skip
+    network = Synthesis(shape(architecture), resolution, 3, FP32)
     judge = Discriminator(
         resolution, 3, base=64, most=8, architecture=architecture, stddev_group=4, precision=FP32, classes=3
     )
-    image = network(torch.randn(4, style_count(resolution), 4))
+    image = network(torch.randn(4, network.styles, 4))
     assert image.shape == (4, 3, resolution, resolution) and image.dtype == torch.float32
     logit = judge(image, torch.tensor([0, 1, 2, 0]))
     assert logit.shape == (4, 1)
@@ -193,13 +210,11 @@ def test_generator_and_discriminator_shapes(architecture: str, resolution: int):
 def test_lower_precision_computes_the_same_function(name: str, tolerance: float):
     def output(precision: str) -> torch.Tensor:
         torch.manual_seed(0)
-        network = Synthesis(
-            16, 3, base=256, most=32, style=8, architecture="skip", noise=False, precision=Precision(precision, 16)
-        )
+        network = Synthesis(shape(base=256, most=32, style=8, noise="off"), 16, 3, Precision(precision, 16))
         judge = Discriminator(
             16, 3, base=256, most=32, architecture="resnet", stddev_group=4, precision=Precision(precision, 16)
         )
-        image = network(torch.randn(4, style_count(16), 8))
+        image = network(torch.randn(4, network.styles, 8))
         return torch.cat([image.flatten(), judge(image).flatten()])
 
     exact, rough = output("fp32"), output(name)
@@ -226,6 +241,6 @@ training: {{images: 100, batch: 4}}
         "s",
     ).job
     classes = [5, 5, 5] if conditional else []
-    recipe = recipes.build(job, classes, "fp32", torch.device("cpu"))
+    recipe = recipes.build(job, Known(tuple(classes)), "fp32", torch.device("cpu"))
     built = {name: sum(p.numel() for p in network.parameters()) for name, network in recipe.networks.items()}
-    assert size(job, len(classes)).parameters == built
+    assert stylegan2_size.size(job.recipe, len(classes)).parameters == built

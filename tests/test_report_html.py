@@ -70,6 +70,7 @@ def test_it_opens_with_how_good_how_healthy_and_how_it_looks(full: str) -> None:
     found = [said.find(words) for words in order]
     assert -1 not in found, order[found.index(-1)]
     assert found == sorted(found)
+    assert 0 <= said.find("1 failure: style share") < said.find("1 warning: discriminator overpowered") < found[0]
 
 
 def test_every_number_of_the_run_is_on_it(full: str) -> None:
@@ -100,7 +101,8 @@ def test_its_policy_allows_its_one_script_and_nothing_else(full: str) -> None:
     assert len(read.scripts) == 1
     digest = base64.b64encode(hashlib.sha256(read.scripts[0].encode()).digest()).decode()
     assert policy.split("; ") == [
-        "default-src 'none'", "img-src data:", "style-src 'unsafe-inline'", f"script-src 'sha256-{digest}'",
+        "default-src 'none'", "img-src data:", "media-src data:", "style-src 'unsafe-inline'",
+        f"script-src 'sha256-{digest}'",
         "base-uri 'none'", "form-action 'none'",
     ]  # fmt: skip
     assert not [name for _, attributes in read.tags for name in attributes if name.startswith("on")]
@@ -228,6 +230,17 @@ def test_facts_are_joined_with_what_was_said_on_the_way(tmp_path: Path) -> None:
     assert [checkpoint.path for checkpoint in report.checkpoints] == ["checkpoints/000000020"]
     assert "gankiln sample checkpoints/000000020" in page
     assert "was a failure at 10 images" in Reader(page).says()
+
+
+def test_idleness_is_what_was_not_spent_in_steps(tmp_path: Path) -> None:
+    seconds = {"training": 90.0, "waiting": 10.0, "evaluation": 50.0, "checkpoints": 25.0, "samples": 25.0}
+    page = page_of(tmp_path, facts(time_seconds=seconds))
+    report = Report.load(tmp_path / "report.json")
+    assert report.waiting_ratio == pytest.approx(0.1)
+    assert report.idle_ratio == pytest.approx(0.55)
+    assert report.idle_ratio_without_evaluation == pytest.approx(0.4)
+    said = Reader(page).says()
+    assert "idle from first to last step" in said and "without evaluation" in said
 
 
 def test_a_report_needs_no_torch() -> None:

@@ -16,6 +16,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from jobs import recipes
 from jobs.errors import DataError, Diverged, Interrupted, SpecError
@@ -24,6 +25,7 @@ from jobs.report import Report
 from jobs.sampling import draw
 from jobs.spec import load_file
 from jobs.training import state
+from jobs.training.recipe import Known
 from tests.tiny import EVERY, TINY, loaded, run_tiny
 
 QUICK = {"evaluation.sanity": False, "evaluation.untrained": False, "evaluation.samples": 8, "evaluation.batch": 8}
@@ -132,14 +134,14 @@ def test_seeds_matter(tmp_path, cache):
 def test_accumulation_gives_the_gradients_of_the_whole_batch(tmp_path, cache):
     """Without draws that depend on the micro-batch (noise, mixing, stddev groups) the updates agree to rounding."""
     fixed = {
-        **QUICK, "training.images": 32, "recipe.generator.noise": "off", "recipe.mixing_probability": 0,
+        **QUICK, "training.images": 32, "recipe.generator.noise": {"mode": "off"}, "recipe.mixing_probability": 0,
         "recipe.path_length.weight": 0, "recipe.discriminator.stddev_group": 1,
     }  # fmt: skip
     real = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
     grads = []
     for micro_batch in (16, 4):
         job = loaded(**{**fixed, "training.micro_batch": micro_batch}).job
-        recipe = recipes.build(job, [], "fp32", torch.device("cpu"))
+        recipe = recipes.build(job, Known(), "fp32", torch.device("cpu"))
         z = torch.randn(16, 16, generator=torch.Generator().manual_seed(5)).split(micro_batch)
         draws = iter([*z, *z])
         recipe._latents = lambda count, draws=draws: next(draws)
@@ -309,6 +311,16 @@ def test_sampling_what_is_no_checkpoint_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "generator.safetensors", tmp_path / "nowhere"):
         with pytest.raises(DataError):
             draw(path, 1, 0)
+
+
+def test_a_generator_of_another_version_is_refused_by_the_key_that_has_changed(finished, tmp_path):
+    with safe_open(finished / "checkpoints" / "000000256" / "generator.safetensors", framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+        metadata = file.metadata()
+    spec = json.loads(metadata["spec"]) | {"seed": "often"}
+    save_file(weights, tmp_path / "generator.safetensors", metadata | {"spec": json.dumps(spec)})
+    with pytest.raises(DataError, match=r"none of this version \(seed: "):
+        draw(tmp_path / "generator.safetensors", 1, 0)
 
 
 def test_sample_command_writes_pictures_and_a_grid(finished, tmp_path):

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from jobs.errors import SpecError
 from jobs.spec import load, load_file, warnings
+from jobs.spec.variants import LoadedStudy, load_any_file
 from service.plan import plan
 
-SPECS = sorted([*Path("tests/specs").glob("*.yaml"), *Path("jobs/examples").glob("*.yaml")])
+SPECS = sorted([*Path("tests/specs").glob("*.yaml"), *Path("jobs/examples").rglob("*.yaml")])
 TINY = Path("tests/specs/stylegan2.yaml").read_text()
 
 
@@ -28,11 +29,13 @@ def refusal(text: str) -> str:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_every_shipped_spec_has_a_plan_and_resolves_to_itself(path: Path):
-    loaded = load_file(path)
-    facts = plan(loaded)
-    assert facts["iterations"] > 0 and all(count > 0 for count in facts["parameters"].values())
-    again = load(yaml.safe_dump(loaded.job.model_dump(mode="json")), "resolved")
-    assert again.job == loaded.job and again.derived == ()
+    found = load_any_file(path)
+    every = [variant.loaded for variant in found.variants] if isinstance(found, LoadedStudy) else [found]
+    for loaded in every:
+        facts = plan(loaded)
+        assert facts["iterations"] > 0 and all(count > 0 for count in facts["parameters"].values())
+        again = load(yaml.safe_dump(loaded.job.model_dump(mode="json")), "resolved")
+        assert again.job == loaded.job and again.derived == ()
 
 
 def test_every_mistake_is_told_at_once_with_its_place():

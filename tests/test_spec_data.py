@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.spec.data import SHIPPED_SETS, IdxFiles, ImageData, ImageFolder, ImageZip, ModeGrid
+from jobs.spec.data import SHIPPED_SETS, IdxFiles, ImageData, ImageFolder, ImageZip, ModeGrid, PlantedAttributes
 
 DATA: TypeAdapter[Any] = TypeAdapter(ImageData)
 KINDS = get_args(get_args(ImageData)[0])
@@ -20,6 +20,7 @@ KINDS = get_args(get_args(ImageData)[0])
         ({"kind": "zip", "path": f"shipped:{SHIPPED_SETS[0]}", "resolution": 32}, None),
         ({"kind": "idx", "images": "train-images.gz", "resolution": 32, "fit": "pad"}, None),
         ({"kind": "modegrid"}, ModeGrid()),
+        ({"kind": "planted_attributes", "causal": ["hue", "eye"]}, PlantedAttributes(causal=("hue", "eye"))),
         ({"kind": "modegrid", "dropped_modes": [0, 575]}, ModeGrid(dropped_modes=(0, 575))),
     ],
 )

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import settings, supervisor
+from service.event_tail import EventTail
 from service.queue.reasons import REASONS
 from service.supervisor import (
     Attempt,
-    EventTail,
     Limits,
     Output,
     StopSwitch,
@@ -200,6 +200,19 @@ def test_an_evaluation_may_be_quiet_for_longer_than_training():
     for _ in range(10):
         watch.pass_time(4)
     assert watch.exceeded() == "stalled"
+
+
+def test_waiting_for_the_store_is_no_stall_and_no_slow_start_but_counts_for_the_attempt():
+    watch = Watch(Limits(startup_seconds=10, stall_seconds=10, attempt_seconds=100))
+    for started in (False, True):
+        if started:
+            watch.see({"event": "progress"})
+        for _ in range(9):
+            watch.pass_time(4, excused=True)
+        assert watch.exceeded() is None
+    for _ in range(8):
+        watch.pass_time(4, excused=True)
+    assert watch.exceeded() == "attempt_timeout"
 
 
 def test_a_pause_of_the_worker_is_no_stall_of_the_job():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 import urllib.error
 import urllib.request
 
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from jobs.networks.augment import Ada
+from jobs.spec.augmentation import Ada as AdaSection
 from service.redact import Redactor
 from service.telemetry import catalogue as c
 from service.telemetry import logs
@@ -28,7 +31,7 @@ PROGRESS = {
     "images_per_second": 40.0,
     "losses": {"generator": 0.7, "discriminator": 1.2, "r1": 0.01, "path_length": 0.2},
     "statistics": {"logit.real": 1.0, "logit.fake": -1.0, "gradient.generator": 2.0, "gradient.discriminator": 3.0},
-    "waiting_ratio": 0.1,
+    "time_seconds": {"training": 90.0, "waiting": 10.0},
     "memory_bytes": 10**9,
 }
 
@@ -75,12 +78,13 @@ def _idle(observer):
 
 def _run_a_job(observer):
     """Everything that a rich job makes a worker say, with more loss terms and metrics than are allowed."""
+    (adaptive,) = Ada(AdaSection(), 16).scalars()
     observer.claim("won", taken_over=True)
-    observer.job_started(INFO, attempt=2, waited_seconds=12.0, resumes_at_images=1000)
+    observer.job_started(INFO, attempt=2, waited_seconds=12.0, resumes_at_images=1000, checkpoint_images=500)
     observer.event({"event": "phase", "phase": "training"})
     observer.event(PROGRESS)
     observer.event(PROGRESS | {"losses": {f"term{n}": 0.5 for n in range(40)}})
-    observer.event(PROGRESS | {"statistics": {f"gradient.net{n}": 0.5 for n in range(40)} | {"ada.p": 0.2}})
+    observer.event(PROGRESS | {"statistics": {f"gradient.net{n}": 0.5 for n in range(40)} | {adaptive: 0.2}})
     observer.event({"event": "phase", "phase": "evaluating"})
     rows = [{"metric": f"m{n}", "features": "pixels", "value": n} for n in range(40)]
     observer.event({"event": "evaluation", "images": 4000, "rows": rows})
@@ -112,6 +116,15 @@ def test_a_running_worker_with_eight_gpus_has_at_most_350_series(observer, lines
     assert "telemetry_failed" not in lines.getvalue()
 
 
+def test_the_time_and_the_interval_that_a_late_checkpoint_is_judged_by_are_there_while_a_job_runs(observer):
+    before = time.time()
+    observer.job_started(INFO, attempt=1, waited_seconds=0.0, resumes_at_images=None, checkpoint_images=500)
+    assert before <= observer.recorder.value(c.ATTEMPT_STARTED) <= time.time()
+    assert observer.recorder.value(c.CHECKPOINT_INTERVAL) == 500
+    observer.job_forgotten()
+    assert observer.recorder.value(c.ATTEMPT_STARTED) is None
+
+
 def test_after_a_job_its_series_are_gone(observer):
     _idle(observer)
     _run_a_job(observer)
@@ -132,9 +145,9 @@ def test_no_label_but_job_info_names_a_job(observer):
 
 
 def test_progress_becomes_metrics(observer):
-    observer.job_started(INFO, attempt=1, waited_seconds=0.0, resumes_at_images=None)
+    observer.job_started(INFO, attempt=1, waited_seconds=0.0, resumes_at_images=None, checkpoint_images=500)
     observer.event(PROGRESS)
-    observer.event(PROGRESS | {"images": 6000, "seconds": 150.0, "waiting_ratio": 0.0})
+    observer.event(PROGRESS | {"images": 6000, "time_seconds": {"training": 140.0, "waiting": 10.0, "evaluation": 5.0}})
     families = _families(observer.recorder)
 
     def value(name, **labels):
@@ -147,6 +160,7 @@ def test_progress_becomes_metrics(observer):
     assert value("gankiln_train_grad_norm", net="generator") == 2.0
     assert value("gankiln_train_phase_seconds", phase="data") == pytest.approx(10.0)
     assert value("gankiln_train_phase_seconds", phase="step") == pytest.approx(140.0)
+    assert value("gankiln_train_phase_seconds", phase="evaluation") == pytest.approx(5.0)
 
 
 def test_the_best_value_goes_the_way_of_its_metric_and_sanity_rows_do_not_count(observer):
@@ -160,6 +174,26 @@ def test_the_best_value_goes_the_way_of_its_metric_and_sanity_rows_do_not_count(
     assert observer.recorder.value(c.EVAL_METRIC, "fd", "pixels") == 25.0
     assert observer.recorder.value(c.EVAL_BEST, "fd", "pixels") == 20.0
     assert observer.recorder.value(c.EVAL_BEST, "recall", "pixels") == 0.3
+
+
+def test_a_verdict_that_is_news_is_a_metric_and_a_line(observer, lines):
+    said = {"event": "verdict", "detector": "collapse", "images": 800, "value": 0.1, "threshold": 0.25}
+    for verdict in ("healthy", "failure", "failure", "healthy"):
+        observer.event(said | {"verdict": verdict, "message": "Samples are alike", "hint": "raise r1.gamma"})
+        level = observer.recorder.value(c.VERDICT_LEVEL, "collapse")
+        if verdict == "failure":
+            assert level == 2 and observer.recorder.value(c.VERDICTS, "failure") == 1
+    assert level == 0 and observer.recorder.value(c.VERDICTS, "failure") == 0
+    first, last = (json.loads(line) for line in lines.getvalue().splitlines())
+    assert first["level"] == "warning" and first["action"] == "verdict" and first["detector"] == "collapse"
+    assert first["event"] == "failure: collapse: Samples are alike" and first["hint"] == "raise r1.gamma"
+    assert last["level"] == "info" and last["event"].startswith("healthy: collapse")
+
+
+def test_healthy_verdicts_cost_no_series_each(observer):
+    observer.event({"event": "verdict", "detector": "collapse", "verdict": "healthy"})
+    assert observer.recorder.value(c.VERDICT_LEVEL, "collapse") is None
+    assert observer.recorder.value(c.VERDICTS, "healthy") == 1
 
 
 @given(

@@ -15,18 +15,19 @@ from jobs.errors import DataError, Diverged, Interrupted, StoreError
 from jobs.events import EventLog, read_events
 from jobs.spec import load_file
 from jobs.spec.stylegan2 import Adam as AdamSection
-from jobs.training import state
+from jobs.training import loop, state
 from jobs.training.device import choose_device, choose_precision
 from jobs.training.ema import ema_beta, frozen_copy, update_ema
 from jobs.training.loop import Hooks, Means, Plan, train
 from jobs.training.optimizer import lazy_adam, sanitise_gradients
+from jobs.training.recipe import Known
 from jobs.training.seeds import derived_seed, seed_step
 from jobs.training.state import Progress
 from tests.tiny import TINY
 
 
 def build():
-    return recipes.build(load_file(TINY).job, [], "fp32", torch.device("cpu"))
+    return recipes.build(load_file(TINY).job, Known(), "fp32", torch.device("cpu"))
 
 
 # Seeds
@@ -99,7 +100,7 @@ def test_the_device_and_precision_are_explained():
 def saved(tmp_path):
     recipe = build()
     for images in (16, 32, 48):
-        state.save(tmp_path, Progress(images, 1.5, 1), recipe, {"spec": "{}"}, keep=2)
+        state.save(tmp_path, state.snapshot(Progress(images, 1.5, 1), recipe, {"spec": "{}"}), keep=2)
     return tmp_path, recipe
 
 
@@ -188,7 +189,7 @@ def test_a_full_disk_is_a_store_error_and_keeps_the_previous_checkpoint(saved, m
 
     monkeypatch.setattr(state.torch, "save", full)
     with pytest.raises(StoreError, match="No space left"):
-        state.save(folder, Progress(64), recipe, {}, keep=2)
+        state.save(folder, state.snapshot(Progress(64), recipe, {}), keep=2)
     assert state.complete(folder)[-1].images == 48 and not list(folder.glob(".writing-*"))
 
 
@@ -224,6 +225,27 @@ def test_the_clock_says_when(tmp_path):
     progress = [event for event in read_events(tmp_path / "events.jsonl") if event["event"] == "progress"]
     assert [event["images"] for event in progress] == [50, 100]
     assert progress[0]["losses"] == {"generator": 1.0} and progress[0]["statistics"] == {"other": 2.0}
+
+
+def test_where_the_time_went_is_told_from_the_first_to_the_last_step(tmp_path, monkeypatch):
+    now = 0.0
+
+    def pass_by(seconds):
+        nonlocal now
+        now += seconds
+        return 1.0
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now)
+    pauses = {what: (lambda _progress, s=s: pass_by(s)) for what, s in (("samples", 1), ("checkpoint", 2))}
+    hooks = Hooks(**pauses, evaluate=lambda _: pass_by(4), reported=lambda _: pass_by(8), check=lambda _: pass_by(16))
+    plan = Plan(40, 10, 0, sample_images=20, checkpoint_images=20, evaluate_images=20, progress_seconds=1e9)
+    progress, events = Progress(), EventLog(tmp_path / "events.jsonl")
+    batches = iter(lambda: pass_by(32) and None, 1)
+    train(Fake(lambda _images: pass_by(64)), batches, plan, progress, hooks, events, lambda: False)
+    # Pauses once, at 20 images: those before the first step and after the last one are not between steps.
+    between = {"samples": 1, "checkpoints": 2, "evaluation": 4, "checks": 8 + 16}
+    assert progress.time_seconds == {"training": 4 * 64, "waiting": 4 * 32, **between}
+    assert progress.seconds == 4 * (64 + 32)
 
 
 def test_draws_do_not_depend_on_where_a_run_was_stopped(tmp_path):

@@ -20,6 +20,7 @@ from jobs.report import Report
 from jobs.run import Build, Surroundings, run
 from jobs.spec import load
 from jobs.training import state
+from jobs.training.recipe import Known
 from jobs.watch import NOT_EXAMINED, Stopped
 
 SPEC = """
@@ -149,8 +150,8 @@ class Unstable(StyleGAN2):
         return scalars
 
 
-def unstable(job: Any, labels: list[int], precision: str, device: torch.device) -> StyleGAN2:
-    return Unstable(job, labels, precision, device)
+def unstable(job: Any, known: Known, precision: str, device: torch.device) -> StyleGAN2:
+    return Unstable(job, known, precision, device)
 
 
 def test_what_is_not_finite_is_a_verdict_with_the_term_and_the_moment(go: Callable[..., Outcome], folder: Path) -> None:
@@ -198,8 +199,8 @@ def test_without_a_checkpoint_the_run_begins_again_and_after_the_limit_it_stops(
 
 
 def test_a_recipe_that_is_wired_wrongly_stops_before_the_first_step(go: Callable[..., Outcome], folder: Path) -> None:
-    def forgetful(job: Any, labels: list[int], precision: str, device: torch.device) -> StyleGAN2:
-        recipe = StyleGAN2(job, labels, precision, device)
+    def forgetful(job: Any, known: Known, precision: str, device: torch.device) -> StyleGAN2:
+        recipe = StyleGAN2(job, known, precision, device)
         first, *others = recipe.G_optimizer.param_groups[0]["params"]
         recipe.G_optimizer.param_groups[0]["params"] = others
         assert first is recipe.G.mapping.layers[0].weight
@@ -214,21 +215,23 @@ def test_a_tensor_that_does_not_move_stops_the_run_after_the_tenth_step(go: Call
     class Frozen(StyleGAN2):
         def _descend(self, network: Any, optimizer: Any) -> Any:
             if network is self.G:
-                self.G.synthesis.blocks[1].conv0.affine.bias.grad = None
+                self.G.synthesis.blocks[1].conv0.injection.affine.bias.grad = None
             return super()._descend(network, optimizer)
 
     def frozen(*arguments: Any) -> StyleGAN2:
         recipe = Frozen(*arguments)
-        recipe.G.synthesis.blocks[1].conv0.affine.bias.register_hook(torch.zeros_like)
+        recipe.G.synthesis.blocks[1].conv0.injection.affine.bias.register_hook(torch.zeros_like)
         return recipe
 
-    with pytest.raises(Miswired, match=r"G\.synthesis\.blocks\.1\.conv0\.affine\.bias: has not moved in 10 steps"):
+    with pytest.raises(
+        Miswired, match=r"G\.synthesis\.blocks\.1\.conv0\.injection\.affine\.bias: has not moved in 10 steps"
+    ):
         go("frozen", frozen)
 
 
 def test_what_goes_wrong_in_the_diagnosis_never_ends_the_run(go: Callable[..., Outcome]) -> None:
     class Untouchable(StyleGAN2):
-        def swap(self, styles: int, noises: int, seed: int) -> Any:
+        def judge_gradient(self, batch: Any) -> Any:
             raise RuntimeError("not today")
 
     _, said = go("untouchable", lambda *arguments: Untouchable(*arguments))

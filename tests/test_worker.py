@@ -150,8 +150,7 @@ def test_cancel_stops_a_running_job_and_keeps_what_it_had(station):
     worker = station.worker()
     thread = station.start(worker)
     _until(lambda: station.queue.status().running)
-    _until(lambda: station.store.stat(f"jobs/{job}/hb/00000002.json"))
-    time.sleep(1.0)
+    _until(lambda: (beat := station.queue.job(job).heartbeat) and beat.progress.images >= 60)  # past a checkpoint
     station.queue.cancel(job, "enough")
     _until(lambda: station.state(job).status == "cancelled")
     assert station.state(job).failure.message == "enough"

@@ -91,6 +91,7 @@ def test_a_job_goes_on_through_an_outage_and_ends_when_the_store_is_back(station
     station.store.error = None
     _until(lambda: reader.job(job).state.status == "succeeded")
     assert reader.job(job).state.attempts == 1
+    _until(lambda: "report.json" in station.result(job))  # results are published after the commit
     assert json.loads(station.result(job)["report.json"])["state"] == final_state(40)
     worker.drain()
     thread.join(20)

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from jobs.calibration import confusion, healthy
-from jobs.calibration.runs import SEEDS, SETS, Place, run_healthy
+from jobs.calibration.runs import BATCH, CHECK_IMAGES, IMAGES, SEEDS, SETS, Place, run_healthy
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+HEALTHY, CONFUSION = "diagnosis-calibration", "diagnosis-confusion"
 
 
 def main() -> None:
@@ -31,22 +32,38 @@ def main() -> None:
     if arguments.command == "healthy":
         ranges = healthy.ranges(place, names)
         _keep(
-            arguments.keep / "diagnosis-calibration", "healthy", [asdict(row) for row in ranges], healthy.table(ranges)
+            arguments.keep / HEALTHY, "healthy", healthy.WORDS, [asdict(row) for row in ranges], healthy.table(ranges)
         )
         return
     rows = confusion.rows(place, names)
-    _keep(arguments.keep / "diagnosis-confusion", "confusion", [asdict(row) for row in rows], confusion.table(rows))
+    _keep(
+        arguments.keep / CONFUSION, "confusion", confusion.WORDS, [asdict(row) for row in rows], confusion.table(rows)
+    )
     missed = [row.name for row in rows if not row.found]
     wrong = [row.name for row in rows if not row.expected and "failure" in row.levels.values()]
     if missed or wrong:
         sys.exit(f"not found: {', '.join(missed) or 'none'}; failures in healthy runs: {', '.join(wrong) or 'none'}")
 
 
-def _keep(path: Path, command: str, rows: Sequence[dict[str, Any]], table: str) -> None:
-    facts = {"date": time.strftime("%Y-%m-%d"), "command": f"python -m jobs.calibration {command} --work DIR"}
-    facts["torch"] = torch.__version__
+def _keep(path: Path, command: str, words: str, rows: Sequence[dict[str, Any]], table: str) -> None:
+    """Prints the table, and writes it with what was run beside the rows for programs."""
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": f"python -m jobs.calibration {command} --work DIR",
+        "torch": torch.__version__,
+        "sets": SETS,
+        "seeds": SEEDS,
+        "images": IMAGES,
+        "batch": BATCH,
+        "check_images": CHECK_IMAGES,
+    }
     path.with_suffix(".json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    head = f"{facts['date']}, torch {facts['torch']}, `{facts['command']}`\n\n"
+    head = (
+        f"# {words}\n"
+        f"{facts['date']}, torch {torch.__version__}, one thread of an x86 CPU. `{facts['command']}`\n"
+        f"Healthy runs: {', '.join(SETS)} x seeds {', '.join(map(str, SEEDS))}; StyleGAN2 at 32x32, {IMAGES:,} images "
+        f"in batches of {BATCH}, a check every {CHECK_IMAGES} (jobs/calibration/runs.py).\n\n"
+    )
     path.with_suffix(".md").write_text(head + table, encoding="utf-8")
     sys.stdout.write(table)
 

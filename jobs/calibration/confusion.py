@@ -1,20 +1,28 @@
 """Detectors against planted failures: which one finds what, and which one is wrong about it."""
 
 import contextlib
+import mmap
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from jobs.calibration import replay
 from jobs.calibration.planted import BEGINNING, PLANTED, Planted
-from jobs.calibration.runs import Place, healthy_spec
+from jobs.calibration.runs import IMAGES, Place, healthy_spec
 from jobs.diagnosis import memory_growth, snapshot
 from jobs.diagnosis.inputs import Snapshot
-from jobs.diagnosis.table import ALL
+from jobs.diagnosis.table import COMMON
 from jobs.errors import Diverged
 from jobs.training import state
 
-COLUMNS = ("wiring", *(detector.name for detector in ALL))
+COLUMNS = ("wiring", *(detector.name for detector in COMMON))
 MARKS = {"failure": "F", "warning": "w", "healthy": "."}
+WORDS = """Detectors against planted failures
+
+F failure, w warning, . healthy, blank: had nothing to say; in bold what a planted failure must raise. A planted failure
+goes on from a healthy run with one thing wrong (jobs/calibration/planted.py), so other detectors may well see it too.
+Healthy runs must raise no failure.
+"""
 SEVERITY = ("healthy", "warning", "failure")
 
 
@@ -40,9 +48,11 @@ def plant(place: Place, planted: type[Planted]) -> Row:
     if not (place.out(name) / "done").exists():
         _begin(place, planted, name)
         with contextlib.suppress(Diverged):  # that is a verdict too
-            place.run(healthy_spec(planted.data, 0, place), name, planted, planted.to_images)
+            stop_images = planted.to_images if planted.to_images < IMAGES else None  # its end is evaluated too
+            place.run(healthy_spec(planted.data, 0, place), name, planted, stop_images)
         (place.out(name) / "done").touch()
-    return Row(name.removeprefix("planted-"), planted.what, planted.expected, _worst(place, name, planted.from_images))
+    after_images = planted.from_images if planted.from_images != BEGINNING else -1
+    return Row(name.removeprefix("planted-"), planted.what, planted.expected, _worst(place, name, after_images))
 
 
 def _begin(place: Place, planted: type[Planted], name: str) -> None:
@@ -58,25 +68,25 @@ def _begin(place: Place, planted: type[Planted], name: str) -> None:
     shutil.copytree(checkpoint.path, out / "checkpoints" / checkpoint.path.name)
 
 
-def _worst(place: Place, name: str, from_images: int) -> dict[str, str]:
-    levels: dict[str, str] = {}
-    for verdict in place.verdicts(name):
-        if verdict["images"] > from_images or from_images == BEGINNING:
-            before = levels.get(verdict["detector"], "healthy")
-            levels[verdict["detector"]] = max(before, verdict["verdict"], key=SEVERITY.index)
-    return levels
+def _worst(place: Place, name: str, after_images: int = -1) -> dict[str, str]:
+    said = replay.levels(place, name, after_images)
+    return {detector: max(levels, key=SEVERITY.index) for detector, levels in said.items()}
 
 
 def healthy_row(place: Place, name: str) -> Row:
     """A healthy run: nothing may be found."""
-    return Row(name, "nothing", (), _worst(place, name, BEGINNING))
+    return Row(name, "nothing", (), _worst(place, name))
 
 
 def leak() -> Row:
-    """Memory that is really taken and kept, measured as in a run, with 256 MiB left to have."""
+    """Memory that is really taken and kept, measured as in a run, with 256 MiB left to have.
+
+    Mapped anew each time: what a process has freed before would be taken first, and nothing would grow.
+    """
     kept, points, images = [], [], 0
     for _ in range(8):
-        kept.append(bytearray(b"x" * (8 << 20)))
+        kept.append(mmap.mmap(-1, 8 << 20))
+        kept[-1].write(b"x" * (8 << 20))
         images += 800
         points.append((images, snapshot.memory_bytes()))
     seen = Snapshot(images, 10 * images, {}, {}, points, 256 << 20)
@@ -92,7 +102,7 @@ def rows(place: Place, healthy: Sequence[str]) -> list[Row]:
 
 
 def table(found: Iterable[Row]) -> str:
-    """For people: F failure, w warning, . healthy; in brackets what was expected and not found."""
+    """For people."""
     lines = [
         f"| run | planted | found | {' | '.join(column.replace('_', ' ') for column in COLUMNS)} |",
         "|---|---|---|" + "---|" * len(COLUMNS),

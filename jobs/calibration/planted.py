@@ -12,6 +12,7 @@ from jobs.data import ImageBatch
 from jobs.recipes.stylegan2 import StyleGAN2
 from jobs.spec.job import Job
 from jobs.training.probe import Logits
+from jobs.training.recipe import Known
 
 BEGINNING, EARLY, MIDDLE, LATE = 0, 1_600, 4_800, 6_400
 
@@ -28,8 +29,8 @@ class Planted(StyleGAN2):
     """The checkpoint of the healthy run that it goes on from."""
     to_images: ClassVar[int] = 6_400
 
-    def __init__(self, job: Job, labels: list[int], precision: str, device: torch.device) -> None:
-        super().__init__(job, labels, precision, device)
+    def __init__(self, job: Job, known: Known, precision: str, device: torch.device) -> None:
+        super().__init__(job, known, precision, device)
         self._begun = False
 
     def begin(self) -> None:
@@ -62,13 +63,14 @@ class RareHugeSteps(Planted):
 
 
 class NoPenalty(Planted):
-    what = "r1.gamma 0 and the discriminator's learning rate x 10"
+    what = "r1.gamma 0, the discriminator's learning rate x 10, the generator's / 10"
     expected = ("discriminator_overpowered",)
     from_images = EARLY
 
     def begin(self) -> None:
         self.r1_gamma = 0.0
         self.D_optimizer.param_groups[0]["lr"] *= 10
+        self.G_optimizer.param_groups[0]["lr"] /= 10
 
 
 class SwappedLabels(Planted):
@@ -116,7 +118,7 @@ class AverageNeverFollows(Planted):
     expected = ("no_progress",)
 
     def begin(self) -> None:
-        fresh = StyleGAN2(self.job, self.labels, "fp32", self.device)
+        fresh = StyleGAN2(self.job, Known(), "fp32", self.device)
         self.G_ema.load_state_dict(fresh.G_ema.state_dict())
 
     def __init__(self, job: Job, *others: Any) -> None:
@@ -136,19 +138,19 @@ class OneLatent(Planted):
         for network in (self.G, self.G_ema):
             network.mapping.register_forward_pre_hook(lambda _module, inputs: (self.chosen(inputs[0]), *inputs[1:]))
 
-    def chosen(self, z_ND: Tensor) -> Tensor:
-        """What the generator sees in place of its latents."""
-        return torch.ones_like(z_ND)
+    def chosen(self, z: Tensor) -> Tensor:
+        """What the generator sees in place of its latents [..., D]."""
+        return torch.ones_like(z)
 
 
 class FourLatents(OneLatent):
     what = "there are four latents only"
     expected = ("repeated_images", "lost_recall")
 
-    def chosen(self, z_ND: Tensor) -> Tensor:
-        place = torch.arange(z_ND.shape[1], device=z_ND.device)
-        number_N1 = (z_ND[:, :1] > 0) + 2 * (z_ND[:, 1:2] > 0)
-        return torch.cos((number_N1 + 1) * (place + 1.0))
+    def chosen(self, z: Tensor) -> Tensor:
+        place_D = torch.arange(z.shape[-1], device=z.device)
+        number = (z[..., :1] > 0) + 2 * (z[..., 1:2] > 0)
+        return torch.cos((number + 1) * (place_D + 1.0))
 
 
 class FrozenStyle(Planted):
@@ -160,7 +162,7 @@ class FrozenStyle(Planted):
         for network in (self.G, self.G_ema):
             network.mapping.register_forward_hook(lambda module, _inputs, output: output * 0 + module.w_average)
             for name, parameter in network.named_parameters():
-                if name.endswith("noise_strength"):
+                if name.endswith("noise.strength"):
                     parameter.data.fill_(0.5)
 
 
@@ -172,7 +174,7 @@ class LoudNoise(Planted):
     def begin(self) -> None:
         for network in (self.G, self.G_ema):
             last: Any = network.synthesis.blocks[-1]
-            last.conv1.noise_strength.data.fill_(10.0)
+            last.conv1.noise.strength.data.fill_(10.0)
 
 
 class NoFilter(Planted):

@@ -9,15 +9,17 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
+from jobs.data.content import NamedFile
 from jobs.data.decode import SUFFIXES, DecodeError
 from jobs.data.labels import FILE_NAME, Labels, read_labels
 from jobs.data.roots import Roots
-from jobs.data.source import MAX_FILE_BYTES, Block, Items, Source, decode_block, printable, spread
+from jobs.data.source import CHOSEN_AFTERWARDS, MAX_FILE_BYTES, Block, Items, Source, decode_block, printable, spread
 from jobs.errors import DataError
 from jobs.spec.data import ImageZip
 
@@ -37,13 +39,31 @@ def zip_source(section: ImageZip, roots: Roots) -> Source:
     path = roots.locate(section.path, "data.path")
     if not path.is_file():
         raise DataError(f"data.path: {section.path!r} is not a file", hint="a directory is read with kind: folder")
-    settings = section.model_dump(exclude={"path", "mirror"})
+    settings = section.model_dump(exclude={"path", "mirror", *CHOSEN_AFTERWARDS})
     return Source(path.stem, settings, lambda: _open(section, path), [("zip", path)])
+
+
+@contextmanager
+def named_images(
+    path: str, field: str, roots: Roots
+) -> Iterator[tuple[list[NamedFile], dict[str, Callable[[], bytes]]]]:
+    """The images of a zip by name, in order, each with how to read it; and the file that it is."""
+    file = roots.locate(path, field)
+    with _archive(file, f"{field}: {path!r}") as (archive, entries):
+        images = sorted((entry.filename, entry) for entry in entries if _is_image(entry))
+        yield [("zip", file)], {name: partial(_read, archive, entry) for name, entry in images}
 
 
 @contextmanager
 def _open(section: ImageZip, path: Path) -> Iterator[Items]:
     what = f"data.path: {section.path!r}"
+    with _archive(path, what) as (archive, entries):
+        yield _items(section, archive, entries, what)
+
+
+@contextmanager
+def _archive(path: Path, what: str) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """An opened archive and its entries, checked."""
     # A file object of our own: a ZipFile that owns its file counts its readers, and threads would race in that count.
     with _opened(path, what) as file:
         try:
@@ -53,7 +73,7 @@ def _open(section: ImageZip, path: Path) -> Iterator[Items]:
         with archive:
             entries = archive.infolist()
             check_entries(entries, path.stat().st_size, what)
-            yield _items(section, archive, entries, what)
+            yield archive, entries
 
 
 def _opened(path: Path, what: str) -> BinaryIO:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobs.errors import DataError
+from jobs.files import replacing
 
 NamedFile = tuple[str, Path]
 """The name of a file within its set, and where it is."""
@@ -87,11 +88,5 @@ def _recall(path: Path) -> str | None:
 
 def _remember(path: Path, digest: str) -> None:
     """Best effort: a memory that cannot be written costs only time."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), replacing(path) as aside:
         aside.write_text(digest)
-        aside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            aside.unlink()

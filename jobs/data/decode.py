@@ -14,7 +14,7 @@ import io
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jobs.data.dataset import ImagesU8
 
@@ -53,9 +53,11 @@ def decode(data: bytes, resolution: int, channels: Channels, fit: Fit) -> Images
                 raise DecodeError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
             image.load()
             picture = _in_mode(ImageOps.exif_transpose(image), channels)
-        return _fitted(picture, resolution, fit)
+        return fitted(picture, resolution, fit)
     except DecodeError:
         raise
+    except UnidentifiedImageError:
+        raise DecodeError(f"is none of {', '.join(FORMATS)}, whatever its name says") from None
     except Exception as error:  # a decoder fed with damaged bytes may raise anything: OSError, SyntaxError, IndexError
         raise DecodeError(str(error).strip() or type(error).__name__) from None
 
@@ -96,7 +98,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(((wide.clip(0, 65535) + 128) // 257).astype(np.uint8))
 
 
-def _fitted(picture: Image.Image, resolution: int, fit: Fit) -> ImagesU8:
+def fitted(picture: Image.Image, resolution: int, fit: Fit) -> ImagesU8:
+    """A picture in its final mode as uint8 [C, resolution, resolution]."""
     placement = place(*picture.size, resolution, fit)
     size = (placement.width, placement.height)
     if placement.box != (0, 0, *picture.size) or size != picture.size:

@@ -1,8 +1,9 @@
 """Images in a directory and its sub-directories."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,7 +12,7 @@ from jobs.data.content import NamedFile
 from jobs.data.decode import SUFFIXES, DecodeError
 from jobs.data.labels import FILE_NAME, Labels, read_labels
 from jobs.data.roots import Roots
-from jobs.data.source import MAX_FILE_BYTES, Block, Items, Source, decode_block, printable, spread
+from jobs.data.source import CHOSEN_AFTERWARDS, MAX_FILE_BYTES, Block, Items, Source, decode_block, printable, spread
 from jobs.errors import DataError
 from jobs.spec.data import ImageFolder
 
@@ -22,8 +23,18 @@ def folder_source(section: ImageFolder, roots: Roots) -> Source:
     if not folder.is_dir():
         raise DataError(f"data.path: {section.path!r} is not a directory", hint="an archive is read with kind: zip")
     files = _files(folder, section.path, roots)
-    settings = section.model_dump(exclude={"path", "mirror"})
+    settings = section.model_dump(exclude={"path", "mirror", *CHOSEN_AFTERWARDS})
     return Source(folder.name, settings, lambda: _open(section, files), files)
+
+
+@contextmanager
+def named_images(
+    path: str, field: str, roots: Roots
+) -> Iterator[tuple[list[NamedFile], dict[str, Callable[[], bytes]]]]:
+    """The images of a directory by name, in order, each with how to read it; and the files they are."""
+    folder = roots.locate(path, field)
+    files = [(name, file) for name, file in _files(folder, path, roots) if name != FILE_NAME]
+    yield files, {name: partial(_read, file) for name, file in files}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from jobs.data.dataset import ImagesU8
 from jobs.data.decode import place
 from jobs.data.roots import Roots
-from jobs.data.source import Block, Items, Source, spread
+from jobs.data.source import CHOSEN_AFTERWARDS, Block, Items, Source, spread
 from jobs.errors import DataError
 from jobs.spec.data import CHANNEL_COUNT, IdxFiles
 
@@ -35,7 +35,7 @@ def idx_source(section: IdxFiles, roots: Roots) -> Source:
     for name, path in files:
         if not path.is_file():
             raise DataError(f"data.{name}: {path.name!r} is not a file")
-    settings = section.model_dump(exclude={"images", "labels_file", "mirror"})
+    settings = section.model_dump(exclude={"images", "labels_file", "mirror", *CHOSEN_AFTERWARDS})
     return Source(files[0][1].name.split(".")[0], settings, lambda: _open(section, dict(files)), files)
 
 

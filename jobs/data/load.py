@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -14,16 +14,18 @@ import numpy as np
 import PIL
 
 from jobs.data.archive import zip_source
+from jobs.data.balance import choose_classes
 from jobs.data.cache import EntryWriter, open_or_build
 from jobs.data.content import check_unchanged, content_digest, fingerprint
 from jobs.data.dataset import ImageDataset, Skipped
 from jobs.data.folder import folder_source
 from jobs.data.idx import idx_source
 from jobs.data.modegrid import modegrid_source
+from jobs.data.planted import planted_source
 from jobs.data.roots import Roots
 from jobs.data.source import Block, Items, Source
 from jobs.errors import DataError
-from jobs.spec.data import CHANNEL_COUNT, IdxFiles, ImageData, ImageFolder, ImageZip, ModeGrid
+from jobs.spec.data import CHANNEL_COUNT, IdxFiles, ImageData, ImageFolder, ImageZip, ModeGrid, PlantedAttributes
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all), from the thread that opens the dataset."""
@@ -43,11 +45,19 @@ def open_dataset(
     Raises SpecError where its path leads out of `roots`, DataError where it is missing, empty, damaged, or where more
     than 1 % of its images are.
     """
-    source = _source(section, roots)
+    chw = (CHANNEL_COUNT[section.channels], section.resolution, section.resolution)
+    dataset = load_source(_source(section, roots), chw, cache_dir=cache_dir, progress=progress)
+    against_rest, balance = getattr(section, "against_rest", None), getattr(section, "balance", False)
+    return choose_classes(dataset, against_rest=against_rest, balance=balance)
+
+
+def load_source(
+    source: Source, chw: tuple[int, int, int], *, cache_dir: Path, progress: Progress | None = None
+) -> ImageDataset:
+    """Every item of `source` as uint8 of shape `chw`, decoded once and mapped from `cache_dir` from then on."""
     content = content_digest(source.files, cache_dir / "digests")
     digest = _sha256(content, source.settings)
     key = _sha256(digest, _FORMAT, PIL.__version__)  # another Pillow may decode to other pixels
-    chw = (CHANNEL_COUNT[section.channels], section.resolution, section.resolution)
     entry = open_or_build(cache_dir, key, lambda directory: _decode_into(directory, source, chw, progress))
     return ImageDataset(
         name=source.name,
@@ -70,6 +80,8 @@ def _source(section: ImageData, roots: Roots) -> Source:
             return idx_source(section, roots)
         case ModeGrid():
             return modegrid_source(section)
+        case PlantedAttributes():
+            return planted_source(section)
         case _:
             assert_never(section)
 
@@ -86,7 +98,7 @@ def _decode_into(directory: Path, source: Source, chw: tuple[int, int, int], pro
             good.append(block.good_M)
             skipped += block.skipped
             done += len(block.good_M)
-            _check_skipped(skipped, items.count)
+            check_skipped(skipped, items.count)
             if progress is not None:
                 progress(done, items.count)
         good_N = np.concatenate(good)
@@ -122,12 +134,13 @@ def _workers() -> int:
     return min(_MAX_WORKERS, allowed)
 
 
-def _check_skipped(skipped: list[Skipped], count: int) -> None:
+def check_skipped(skipped: Sequence[Skipped], count: int, what: str = "images") -> None:
+    """Raises DataError where more than 1 % of `count` things of the kind `what` had to be skipped."""
     if len(skipped) <= MAX_SKIPPED_SHARE * count:
         return
     examples = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
     raise DataError(
-        f"data: more than 1 % of the {count} images cannot be used ({examples})",
+        f"data: more than 1 % of the {count} {what} cannot be used ({examples})",
         hint="remove or replace the damaged files; up to 1 % of them would be skipped and named in the report",
     )
 

@@ -12,6 +12,8 @@ from jobs.data.content import NamedFile
 from jobs.data.dataset import ImagesU8, LabelsI64, Skipped
 from jobs.data.decode import Channels, DecodeError, Fit, decode
 
+CHOSEN_AFTERWARDS = ("against_rest", "balance")
+"""Keys of a section that do not change what is decoded, but what is made of it."""
 MAX_FILE_BYTES = 256 << 20
 """Of one encoded image; a larger one is not read."""
 
@@ -60,12 +62,17 @@ def decode_block(
     names: Sequence[str], read: Callable[[str], bytes], resolution: int, channels: Channels, fit: Fit
 ) -> Block:
     """The images `names`, whose bytes `read` gives (or raises DecodeError)."""
+    return block_of(names, lambda at: decode(read(names[at]), resolution, channels, fit))
+
+
+def block_of(names: Sequence[str], picture: Callable[[int], ImagesU8]) -> Block:
+    """The images of so many names; `picture` gives the one at a place among them (or raises DecodeError)."""
     images: list[ImagesU8] = []
     skipped: list[Skipped] = []
     good = np.ones(len(names), dtype=np.bool_)
     for index, name in enumerate(names):
         try:
-            images.append(decode(read(name), resolution, channels, fit))
+            images.append(picture(index))
         except DecodeError as error:
             good[index] = False
             skipped.append(Skipped(printable(name), printable(str(error))))

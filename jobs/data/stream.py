@@ -6,40 +6,25 @@ Over several ranks each batch is cut into equal, consecutive shares: joined in t
 of a single process.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from jobs.data.dataset import ImageDataset
+from jobs.data.dataset import Dataset, OrdersItself, Shown
 
 _ORDER, _MIRROR = 0, 1
-
-
-class ImageBatch(NamedTuple):
-    """A share of one batch, in main memory (pinned where there is a GPU)."""
-
-    image_NCHW: Tensor
-    """uint8."""
-    label_N: Tensor | None
-    """int64; None without labels."""
-
-
-class Shown(NamedTuple):
-    """Which images a piece of the stream shows."""
-
-    index_N: NDArray[np.int64]
-    mirrored_N: NDArray[np.bool_]
+OTHER_DOMAIN, OTHER_MIRROR, CROP = 2, 3, 4
+"""Further purposes of random draws."""
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
 def batches(
-    dataset: ImageDataset, *, batch: int, seed: int, images: int, rank: int = 0, world: int = 1, mirror: bool
-) -> Generator[ImageBatch, None, None]:
+    dataset: Dataset, *, batch: int, seed: int, images: int, rank: int = 0, world: int = 1, mirror: bool
+) -> Generator[Any, None, None]:
     """Share `rank` of `world` of every batch of `batch` images, from position `images` of the stream on.
 
     The next one is gathered in a thread meanwhile. Close the generator (or drop it) to stop that thread.
@@ -54,34 +39,37 @@ def batches(
 def shown(count: int, seed: int, start: int, stop: int, *, mirror: bool) -> Shown:
     """Which of `count` images stand at positions start..stop of the stream of `seed`, and which are mirrored."""
     position_N = np.arange(start, stop, dtype=np.int64)
-    index_N = np.empty(stop - start, np.int64)
-    mirrored_N = np.zeros(stop - start, np.bool_)
-    for epoch in range(start // count, -(-stop // count)):
-        here = position_N // count == epoch
-        within = position_N[here] - epoch * count
-        index_N[here] = _order(count, seed, epoch)[within]
-        if mirror:
-            mirrored_N[here] = _flips(count, seed, epoch)[within]
-    return Shown(index_N, mirrored_N)
+    mirrored_N = _by_epoch(count, position_N, lambda epoch: _flips(count, seed, epoch)) if mirror else None
+    return Shown(
+        seed, position_N, indices(count, seed, position_N),
+        np.zeros(stop - start, np.bool_) if mirrored_N is None else mirrored_N,
+    )  # fmt: skip
 
 
-def gather(dataset: ImageDataset, seen: Shown) -> ImageBatch:
-    """The images `seen` names, copied out of the dataset."""
-    image_NCHW = dataset.images_NCHW[seen.index_N]
-    if seen.mirrored_N.any():
-        image_NCHW[seen.mirrored_N] = image_NCHW[seen.mirrored_N, :, :, ::-1]
-    image = torch.from_numpy(np.asarray(image_NCHW))
-    label = None if dataset.labels_N is None else torch.from_numpy(dataset.labels_N[seen.index_N])
-    if torch.cuda.is_available():
-        return ImageBatch(image.pin_memory(), None if label is None else label.pin_memory())
-    return ImageBatch(image, label)
+def indices(count: int, seed: int, position_N: NDArray[np.int64], *, purpose: int = _ORDER) -> NDArray[np.int64]:
+    """Which of `count` images stand at any positions; another `purpose` gives an unrelated order."""
+    return _by_epoch(count, position_N, lambda epoch: _order(count, seed, epoch, purpose))
+
+
+def _by_epoch(count: int, position_N: NDArray[np.int64], drawn: Callable[[int], NDArray[ScalarT]]) -> NDArray[ScalarT]:
+    """What `drawn(epoch)`, one value an image, gives at each position."""
+    epoch_N = position_N // count
+    parts = {int(epoch): drawn(int(epoch)) for epoch in np.unique(epoch_N)}
+    first = next(iter(parts.values()))
+    values_N = np.empty(len(position_N), first.dtype)
+    for epoch, part in parts.items():
+        here = epoch_N == epoch
+        values_N[here] = part[position_N[here] - epoch * count]
+    return values_N
 
 
 def _prefetched(
-    dataset: ImageDataset, share: int, seed: int, start: int, stride: int, mirror: bool
-) -> Generator[ImageBatch, None, None]:
-    def produce(at: int) -> ImageBatch:
-        return gather(dataset, shown(len(dataset), seed, at, at + share, mirror=mirror))
+    dataset: Dataset, share: int, seed: int, start: int, stride: int, mirror: bool
+) -> Generator[Any, None, None]:
+    def produce(at: int) -> Any:
+        if isinstance(dataset, OrdersItself):
+            return dataset.gather(dataset.shown(seed, at, at + share))
+        return dataset.gather(shown(len(dataset), seed, at, at + share, mirror=mirror))
 
     with ThreadPoolExecutor(1, "gankiln-batches") as pool:
         ready = pool.submit(produce, start)
@@ -92,10 +80,10 @@ def _prefetched(
             yield batch
 
 
-@lru_cache(maxsize=4)
-def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+@lru_cache(maxsize=8)
+def _order(count: int, seed: int, epoch: int, purpose: int) -> NDArray[np.int64]:
     """A permutation, by sorting raw 64-bit draws: numpy keeps those equal between its versions, `permutation` not."""
-    return np.argsort(_draws(count, seed, epoch, _ORDER), kind="stable")
+    return np.argsort(_draws(count, seed, epoch, purpose), kind="stable")
 
 
 @lru_cache(maxsize=4)

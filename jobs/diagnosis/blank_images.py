@@ -28,7 +28,7 @@ DETECTOR = Detector(
     measure=measure,
     bad="above",
     failure=Limit(0.25, "theory: a quarter of the samples; healthy runs have next to none"),
-    warning=Limit(0.05, "calibrated: above 99 % of healthy checks"),
+    warning=Limit(0.05, "calibrated: beyond the 0 that 99 % of healthy checks stay below"),
     means="the generator's last layers put out nothing, or the same everywhere",
     hint="look at the weights of the losses: one that is 0 may have been the only reason to draw anything",
 )

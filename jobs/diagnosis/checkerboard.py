@@ -24,11 +24,14 @@ def _peak(power_F: F64, period: int) -> float:
 
 
 def measure(gallery: Gallery) -> Measured | None:
-    """The largest of samples' peaks over real images' at the same place."""
+    """The largest of samples' peaks, over real images' at the same place where they have one too.
+
+    A line that real images lack (pictures drawn on the grid of pixels do) makes no peak of a line that samples have.
+    """
     if min(gallery.fake_MCHW.shape[2:]) < LEAST_SIDE:
         return None
     fake_HW, real_HW = mean_power(gallery.fake_MCHW), mean_power(gallery.real_NCHW)
-    ratios = grid_power(fake_HW) / grid_power(real_HW)
+    ratios = grid_power(fake_HW) / np.maximum(grid_power(real_HW), 1)
     worst = int(ratios.argmax())
     detail = f"a period of {(2, 4)[worst % 2]} pixels along {('rows', 'columns')[worst // 2]}"
     return Measured(float(ratios[worst]), detail, lambda: shown(fake_HW, real_HW))
@@ -36,11 +39,11 @@ def measure(gallery: Gallery) -> Measured | None:
 
 DETECTOR = Detector(
     name="checkerboard",
-    watches="power at a period of 2 or 4 pixels over the power near by, relative to real images",
+    watches="power at a period of 2 or 4 pixels over the power near by, and over the same of real images",
     measure=measure,
     bad="above",
-    failure=Limit(10.0, "calibrated: twice what 99 % of healthy checks stay below"),
-    warning=Limit(6.0, "calibrated: above 99 % of healthy checks"),
+    failure=Limit(4.0, "calibrated: about four times the 1.1 that 99 % of healthy checks stay below"),
+    warning=Limit(2.0, "calibrated: beyond the 1.1 that 99 % of healthy checks stay below"),
     means="the up-sampling leaves a regular grid in the pictures",
     hint="filter after up-sampling, and use kernels that the stride divides",
 )

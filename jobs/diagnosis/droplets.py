@@ -28,8 +28,8 @@ DETECTOR = Detector(
     watches="strongest pixel of a feature map over its 99th percentile, in at least a quarter of the samples",
     measure=measure,
     bad="above",
-    failure=Limit(3.0, "calibrated: twice what 99 % of healthy checks stay below"),
-    warning=Limit(2.0, "calibrated: above 99 % of healthy checks"),
+    failure=Limit(3.0, "calibrated: twice the 1.6 that 99 % of healthy checks stay below"),
+    warning=Limit(2.0, "calibrated: beyond the 1.6 that 99 % of healthy checks stay below"),
     means="the generator sneaks signal strength past its normalisation by spikes, which show as droplets or holes",
     hint="demodulate weights instead of normalising features; look at the named layer",
 )

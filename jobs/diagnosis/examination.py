@@ -25,8 +25,8 @@ class Memory:
     learning_rates: dict[str, float] = field(default_factory=dict)
     """By optimizer: at the start of the run."""
     untrained_distance: float | None = None
-    gradients: list[float] = field(default_factory=list)
-    """‖∇D(real)‖² at every check."""
+    gradients: dict[str, list[float]] = field(default_factory=dict)
+    """By discriminator: ‖∇D(real)‖² at every check."""
     most_modes: float = 0.0
     best_recall: float = 0.0
     good_images: int | None = None

@@ -40,8 +40,8 @@ DETECTOR = Detector(
     watches="variance of the mean hue over samples, over that of real images",
     measure=measure,
     bad="below",
-    failure=Limit(0.1, "calibrated: a third of what 99 % of healthy checks stay above"),
-    warning=Limit(0.2, "calibrated: below 99 % of healthy checks"),
+    failure=Limit(0.1, "calibrated: half of the 0.23 that 99 % of healthy checks stay above"),
+    warning=Limit(0.2, "calibrated: beyond the 0.23 that 99 % of healthy checks stay above"),
     means="samples have one colour where the data has many",
     hint="let the style reach the last to-RGB layer; see also the verdict on collapse",
 )

@@ -108,7 +108,8 @@ class Gallery:
     untrained_distance: float | None = None
     """`no_progress.distance` of the untrained generator."""
     style_share: float | None = None
-    judgement: Judgement | None = None
+    judgements: Mapping[str, Judgement] = field(default_factory=dict)
+    """By discriminator."""
     maps: FeatureMaps | None = None
 
 

@@ -112,6 +112,8 @@ def shifting_kernels(calls: list[Call]) -> list[str]:
         weight = call.module._parameters.get("weight")
         if weight is None or weight.dim() != 4 or all(side % 2 for side in weight.shape[2:]):
             continue
+        if getattr(call.module, "shift_is_asked_for", False):  # the spec says so, and was warned of
+            continue
         shift = _shift(call)
         if shift > MOST_SHIFT_PIXELS:
             sides = "x".join(str(side) for side in weight.shape[2:])

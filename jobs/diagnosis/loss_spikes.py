@@ -14,9 +14,15 @@ MADS = 6.0
 
 
 def spike_rate(values_T: F64) -> float | None:
-    """Spikes per 1,000 steps: values above median + 6 · MAD of the 200 values before each. None for too few."""
+    """Spikes per 1,000 steps: values above median + 6 · MAD of the 200 values before each. None for too few.
+
+    A loss that is always positive is judged by its logarithm: a healthy adversarial loss is skewed, often like an
+    exponential distribution, of which 2.8 % lie that far above the median, but nothing of its logarithm.
+    """
     if len(values_T) < BEFORE + LEAST_JUDGED:
         return None
+    if values_T.min() > 0:
+        values_T = np.log(values_T)
     before_TB = sliding_window_view(values_T[:-1], BEFORE)
     judged_T = values_T[BEFORE:]
     median_T = np.median(before_TB, axis=1)
@@ -40,11 +46,11 @@ def measure(steps: Steps) -> Measured | None:
 
 DETECTOR = Detector(
     name="loss_spikes",
-    watches="steps per 1,000 whose loss is above median + 6 · MAD of the 200 steps before",
+    watches="steps per 1,000 whose loss, on a logarithmic scale, is above median + 6 · MAD of the 200 steps before",
     measure=measure,
     bad="above",
-    failure=Limit(30.0, "calibrated: twice what 99 % of healthy checks stay below"),
-    warning=Limit(20.0, "calibrated: above 99 % of healthy checks"),
+    failure=Limit(20.0, "calibrated: three times the 6.4 that 99 % of healthy checks stay below"),
+    warning=Limit(10.0, "calibrated: beyond the 6.4 that 99 % of healthy checks stay below"),
     means="single batches throw the networks off: the updates are too large, or some images are very unlike the others",
     hint="lower the learning rate; look at the data for broken or foreign images; raise the batch",
 )

@@ -29,8 +29,8 @@ DETECTOR = Detector(
     watches="distance of a sample to the nearest other one, over the same of real images, median",
     measure=measure,
     bad="below",
-    failure=Limit(0.2, "calibrated: a third of what 99 % of healthy checks stay above"),
-    warning=Limit(0.4, "calibrated: below 99 % of healthy checks"),
+    failure=Limit(0.2, "calibrated: a third of the 0.6 that 99 % of healthy checks stay above"),
+    warning=Limit(0.4, "calibrated: beyond the 0.6 that 99 % of healthy checks stay above"),
     means="the generator makes few different pictures: a partial collapse",
     hint="raise r1.gamma (1 to 10 at small resolutions), use style mixing, or a larger batch",
 )

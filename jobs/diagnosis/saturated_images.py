@@ -20,8 +20,8 @@ DETECTOR = Detector(
     watches="share of values at black or white in samples, beyond that of real images",
     measure=measure,
     bad="above",
-    failure=Limit(0.3, "calibrated: ten times what 99 % of healthy checks stay below"),
-    warning=Limit(0.1, "calibrated: above 99 % of healthy checks"),
+    failure=Limit(0.3, "calibrated: far beyond the 0.018 that 99 % of healthy checks stay below"),
+    warning=Limit(0.1, "calibrated: beyond the 0.018 that 99 % of healthy checks stay below"),
     means="the generator puts out values far beyond the range of pictures, where the clipping hides them",
     hint="lower the learning rate; check that data and generator agree on the range [-1, 1]",
 )

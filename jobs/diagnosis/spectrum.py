@@ -32,8 +32,8 @@ DETECTOR = Detector(
     watches="power of fine detail (top octave) in samples over that in real images, natural logarithm",
     measure=measure,
     bad="above",
-    failure=Limit(1.25, "calibrated: 1.5 times the power that 99 % of healthy checks stay below"),
-    warning=Limit(1.0, "calibrated: above 99 % of healthy checks"),
+    failure=Limit(1.25, "calibrated: 1.5 times the power of the 0.83 that 99 % of healthy checks stay below"),
+    warning=Limit(1.0, "calibrated: beyond the 0.83 that 99 % of healthy checks stay below"),
     means="samples carry noise, wobbles or ringing that the data does not have",
     hint="raise r1.gamma, or use fewer style vectors; noise inputs that grow unchecked do it too",
 )

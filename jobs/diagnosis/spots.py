@@ -34,8 +34,8 @@ DETECTOR = Detector(
     watches="spots of samples beyond those of real images at the same place, over the strongest of real images",
     measure=measure,
     bad="above",
-    failure=Limit(2.0, "calibrated: above every healthy check, below every planted hole"),
-    warning=Limit(1.5, "calibrated: above 99 % of healthy checks"),
+    failure=Limit(2.0, "calibrated: 1.5 times the 1.3 that 99 % of healthy checks stay below"),
+    warning=Limit(1.5, "calibrated: beyond the 1.3 that 99 % of healthy checks stay below"),
     means="samples have holes or blobs at a place where real images have nothing of the kind",
     hint="see the verdict on droplets: which layer makes them?",
 )

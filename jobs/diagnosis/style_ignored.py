@@ -27,8 +27,8 @@ DETECTOR = Detector(
     watches="share of the variance of pixels that comes from the style, not from the noise",
     measure=measure,
     bad="below",
-    failure=Limit(0.2, "calibrated: a third of what 99 % of healthy checks stay above"),
-    warning=Limit(0.4, "calibrated: below 99 % of healthy checks"),
+    failure=Limit(0.2, "calibrated: a third of the 0.57 that 99 % of healthy checks stay above"),
+    warning=Limit(0.4, "calibrated: beyond the 0.57 that 99 % of healthy checks stay above"),
     means="the generator listens to its noise inputs and hardly to the latent; recall may look decent all the same",
     hint="raise r1.gamma, or train with generator.noise: off",
 )

@@ -18,7 +18,7 @@ from jobs.diagnosis.detector import Finding
 from jobs.diagnosis.flow import Flow, owners_of, paths, reached
 from jobs.diagnosis.layers import bounded_by, inert_dilations, not_finite_on_constants, recording, shifting_kernels
 from jobs.errors import Diverged
-from jobs.training.probe import Judged, Logits
+from jobs.training.probe import Growing, Judged, Late, Logits, Staged, judges_of
 from jobs.training.recipe import Recipe
 from jobs.training.seeds import derived_seed
 
@@ -49,13 +49,14 @@ def check_wiring(build: Callable[[], Recipe], batch: Any, batch_images: int) -> 
         recipe = build()
         flow = Flow(recipe)
         with recording(recipe.networks) as calls, flow:
-            for step in range(PROBE_STEPS):
-                recipe.step(batch, step * batch_images)
-                flow.step_ended()
+            for begin in recipe.stages() if isinstance(recipe, Growing) else (0,):
+                for step in range(PROBE_STEPS):
+                    recipe.step(batch, begin + step * batch_images)
+                    flow.step_ended()
         problems = [*flow.problems, *flow.ownership(), *_unowned(recipe, flow)]
         problems += [*inert_dilations(calls), *shifting_kernels(calls), *not_finite_on_constants(calls)]
-        if isinstance(recipe, Judged):
-            problems += _judges_badly(recipe, recipe, batch)
+        for name, judged in judges_of(recipe).items():
+            problems += [f"the {name}{problem}" for problem in _judges_badly(recipe, judged, batch)]
     if problems:
         raise Miswired(problems, 0)
     tensors = f"{len(owners_of(recipe))} tensors, each in one optimizer"
@@ -73,30 +74,33 @@ def _unowned(recipe: Recipe, flow: Flow) -> list[str]:
 
 
 def _judges_badly(recipe: Recipe, judged: Judged, batch: Any) -> list[str]:
-    """A discriminator's head, its targets, and whether it can learn a pair of batches that can be told apart."""
+    """A discriminator's head, its targets, and whether it can learn a pair of batches that can be told apart.
+
+    Each sentence goes on after the discriminator's name.
+    """
     logits = judged.judge(batch, 0)
     sentences = []
     if bound := bounded_by(logits.real_N):
-        sentences.append(f"the discriminator's logits end in {bound}: a head must have an unbounded range")
+        sentences.append(f"'s logits end in {bound}: a head must have an unbounded range")
     real, fake = _pulls(judged)
     if not real > 0 > fake:
         sentences.append(
-            f"the discriminator's targets: its loss moves logits of real images by {real:+.3g} and those of generated "
+            f"'s targets: its loss moves logits of real images by {real:+.3g} and those of generated "
             f"ones by {fake:+.3g}, but it must raise the first and lower the second"
         )
         return sentences
     before, after = _learns_pair(recipe, judged, batch)
     if not after < before:
         sentences.append(
-            f"the discriminator does not learn: on one fixed pair of batches its loss goes from {before:.4g} to "
+            f" does not learn: on one fixed pair of batches its loss goes from {before:.4g} to "
             f"{after:.4g} in {TOY_STEPS} steps"
         )
     return sentences
 
 
 def _pulls(judged: Judged) -> tuple[float, float]:
-    """In which direction the loss moves logits of real and of generated images that are both 1/2."""
-    logits = Logits(*(torch.full([4, 1], 0.5, requires_grad=True) for _ in range(2)))
+    """In which direction the loss moves logits of real and of generated images that are both 1/4: a little real."""
+    logits = Logits(*(torch.full([4, 1], 0.25, requires_grad=True) for _ in range(2)))
     real, fake = torch.autograd.grad(judged.judgement_loss(logits), tuple(logits), allow_unused=True)
     return tuple(0.0 if x is None else -float(x.mean()) for x in (real, fake))  # type: ignore[return-value]
 
@@ -123,22 +127,28 @@ class Settled:
     def __init__(self, recipe: Recipe, batch: int) -> None:
         """To be made before the first step. Holds a copy of every weight, in main memory, until it was asked."""
         self.recipe, self.due_images = recipe, SETTLED_STEPS * batch
-        self._began: dict[int, Tensor] = {id(tensor): tensor.detach().to("cpu", copy=True) for tensor in _held(recipe)}
+        resting = recipe.resting(0) if isinstance(recipe, Staged) else frozenset[str]()
+        self._began: dict[int, Tensor] = {
+            id(tensor): tensor.detach().to("cpu", copy=True) for tensor in _held(recipe, resting)
+        }
 
     def refuse_unmoved(self) -> None:
         """Raises Miswired with one sentence for each tensor that is where it began."""
         names = paths(self.recipe)
+        late = self.recipe.late(self.due_images) if isinstance(self.recipe, Late) else ()
+        asked = self._began.keys() - {id(tensor) for tensor in late}
         still = [
             names.get(id(tensor), "a tensor of no network")
             for tensor in _held(self.recipe)
-            if id(tensor) in self._began and torch.equal(tensor.detach().cpu(), self._began[id(tensor)])
+            if id(tensor) in asked and torch.equal(tensor.detach().cpu(), self._began[id(tensor)])
         ]
         problems = [f"{path}: has not moved in {SETTLED_STEPS} steps, though an optimizer holds it" for path in still]
         if problems:
             raise Miswired(problems, self.due_images)
 
 
-def _held(recipe: Recipe) -> Iterator[Tensor]:
-    for optimizer in recipe.optimizers.values():
-        for group in optimizer.param_groups:
+def _held(recipe: Recipe, resting: frozenset[str] = frozenset()) -> Iterator[Tensor]:
+    """What the optimizers hold, but for those that make no step yet."""
+    for name, optimizer in recipe.optimizers.items():
+        for group in optimizer.param_groups if name not in resting else ():
             yield from group["params"]

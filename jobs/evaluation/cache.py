@@ -1,14 +1,14 @@
 """What is computed once a machine: files named by what they depend on, written aside and renamed."""
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from jobs.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +30,11 @@ def keep(path: Path, write: Callable[[Path], None]) -> None:
 
     A cache that cannot be written costs time, not the run: the failure is logged.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(aside)
-        aside.replace(path)
+        with replacing(path) as aside:
+            write(aside)
     except OSError as error:
         logger.warning("%s was not cached: %s", path.name, error)
-    finally:
-        _forget(aside)
-
-
-def _forget(aside: Path) -> None:
-    with contextlib.suppress(OSError):
-        aside.unlink(missing_ok=True)
 
 
 def _save(array: np.ndarray, path: Path) -> None:

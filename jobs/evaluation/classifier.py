@@ -6,6 +6,7 @@ trained once, cached by the content of the data, and says how often it is right 
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +21,19 @@ from jobs.errors import SpecError
 from jobs.evaluation.cache import keep
 from jobs.evaluation.modes import classes
 from jobs.evaluation.pictures import area, to_rgb
+from jobs.networks.classifier import SmallClassifier
 
 VERSION = 2
 SIDE = 64
-CHANNELS = (32, 64, 128, 128)
 BATCH = 128
 LEAST_IMAGES_SHOWN = 30_000
 MOST_IMAGES_SHOWN = 200_000
 HELD_OUT = 0.1
 LEARNING_RATE = 2e-3
+CALIBRATION_BINS = 15
+
+Read = Callable[[np.ndarray], Tensor]
+"""Positions -> what a network takes, on its device."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +45,26 @@ class Labelled:
     digest: str
 
 
-class Classifier(nn.Module):
-    """[N, 3, H, W] in [-1, 1] -> features [N, 128]; `head` makes them logits."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        stages: list[nn.Module] = []
-        channels_in = 3
-        for channels in CHANNELS:
-            convolution = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
-            stages += [convolution, nn.BatchNorm2d(channels), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
-            channels_in = channels
-        self.stages = nn.Sequential(*stages[:-1])
-        self.head = nn.Linear(channels_in, count)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        return self.stages(x_NCHW).mean((2, 3))
-
-
 @dataclass(frozen=True)
 class Trained:
     """A classifier and the share of held-out images that it classifies rightly."""
 
-    network: Classifier
+    network: SmallClassifier
     accuracy: float
     count: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good a classifier is on images that it has not seen."""
+
+    accuracy: float
+    """Share of them that it is right about."""
+    class_accuracy: float
+    """The same of every class, mean over classes: guessing the most frequent one gets 1 / classes."""
+    calibration_error: float
+    """Σ over bins of share · |accuracy - confidence| (Guo et al. 2017, Equation 3; 15 bins)."""
+    images: int
 
 
 def open_classifier(labelled: Labelled, cache_dir: Path, device: torch.device) -> Trained:
@@ -94,42 +94,60 @@ def train(image_NCHW: np.ndarray, class_N: np.ndarray, count: int, device: torch
 
     Shows six epochs of images, but at least 30,000 and at most 200,000: a minute for 28 x 28 on two cores.
     """
-    rng = np.random.RandomState(0)
-    order = rng.permutation(len(image_NCHW))
-    held_out = max(1, round(HELD_OUT * len(order)))
-    unseen, seen = order[:held_out], order[held_out:]
-    steps = int(np.clip(6 * len(seen), LEAST_IMAGES_SHOWN, MOST_IMAGES_SHOWN)) // BATCH
+    seen, unseen = split(len(image_NCHW))
+    images = int(np.clip(6 * len(seen), LEAST_IMAGES_SHOWN, MOST_IMAGES_SHOWN))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Classifier(count).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+        network = SmallClassifier(count).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    whole = nn.Sequential(network, network.head)
+
+    def read(positions: np.ndarray) -> Tensor:
+        return prepare(torch.from_numpy(np.ascontiguousarray(image_NCHW[positions])).to(device))
+
+    fit(whole, read, class_N, seen, images=images, learning_rate=LEARNING_RATE)
+    return Trained(network, quality(whole, read, class_N, unseen).accuracy, count)
+
+
+def split(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions to learn from, and a tenth kept aside."""
+    order = np.random.RandomState(0).permutation(count)
+    held_out = max(1, round(HELD_OUT * count))
+    return order[held_out:], order[:held_out]
+
+
+def fit(
+    network: nn.Module, read: Read, class_N: np.ndarray, seen: np.ndarray, *, images: int, learning_rate: float
+) -> None:
+    """Trains `network` (inputs -> logits) on the images at `seen`, drawn with replacement; leaves it in eval mode."""
+    rng = np.random.RandomState(1)
+    steps = max(images // BATCH, 1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
     network.train()
     for _ in range(steps):
         chosen = seen[rng.randint(0, len(seen), BATCH)]
-        logits_NC = network.head(network(prepare(_read_images(image_NCHW, chosen, device))))
-        loss = F.cross_entropy(logits_NC, torch.from_numpy(class_N[chosen]).to(device))
+        logits_NC = network(read(chosen))
+        loss = F.cross_entropy(logits_NC, torch.from_numpy(class_N[chosen]).to(logits_NC.device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     network.eval()
-    return Trained(network, _accuracy(network, image_NCHW, class_N, unseen), count)
 
 
 @torch.inference_mode()
-def _accuracy(network: Classifier, image_NCHW: np.ndarray, class_N: np.ndarray, positions: np.ndarray) -> float:
-    device = network.head.weight.device
-    right = 0
-    for start in range(0, len(positions), BATCH):
-        chosen = positions[start : start + BATCH]
-        logits_NC = network.head(network(prepare(_read_images(image_NCHW, chosen, device))))
-        right += int((logits_NC.argmax(1).cpu() == torch.from_numpy(class_N[chosen])).sum())
-    return right / len(positions)
-
-
-def _read_images(image_NCHW: np.ndarray, positions: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image_NCHW[positions])).to(device)
+def quality(network: nn.Module, read: Read, class_N: np.ndarray, unseen: np.ndarray) -> Quality:
+    """Accuracy and calibration of `network` on the images at `unseen`."""
+    logits = [network(read(unseen[start : start + BATCH])).cpu() for start in range(0, len(unseen), BATCH)]
+    confidence_N, said_N = (x.numpy() for x in torch.cat(logits).softmax(1).max(1))
+    right_N = said_N == class_N[unseen]
+    bin_N = np.minimum((confidence_N * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = [
+        (bin_N == index).mean() * abs(right_N[bin_N == index].mean() - confidence_N[bin_N == index].mean())
+        for index in np.unique(bin_N)
+    ]
+    by_class = [right_N[class_N[unseen] == label].mean() for label in np.unique(class_N[unseen])]
+    return Quality(float(right_N.mean()), float(np.mean(by_class)), float(sum(gaps)), len(unseen))
 
 
 def _read(path: Path, count: int) -> Trained | None:
@@ -138,7 +156,7 @@ def _read(path: Path, count: int) -> Trained | None:
         with safe_open(path, "pt") as file:
             accuracy = float(file.metadata()["accuracy"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 a safe_open is no mapping
-        network = Classifier(count)
+        network = SmallClassifier(count)
         network.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError):
         return None

@@ -32,9 +32,16 @@ class RandomConv(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         statistics = []
+        for stage_NCHW in self.activations(x_NCHW):
+            flat_NCP = stage_NCHW.flatten(2)
+            statistics += [flat_NCP.mean(2), flat_NCP.std(2, correction=0)]
+        return torch.cat(statistics, dim=1)
+
+    def activations(self, x_NCHW: Tensor) -> list[Tensor]:
+        """After every stage, before it is pooled."""
+        stages = []
         for stage in range(len(CHANNELS)):
             x_NCHW = F.leaky_relu_(F.conv2d(x_NCHW, self.get_buffer(f"weight_{stage}"), padding=1), 0.2)
-            flat_NCP = x_NCHW.flatten(2)
-            statistics += [flat_NCP.mean(2), flat_NCP.std(2, correction=0)]
+            stages.append(x_NCHW)
             x_NCHW = F.avg_pool2d(x_NCHW, 2)
-        return torch.cat(statistics, dim=1)
+        return stages

@@ -158,15 +158,28 @@ def locate(backbone: Backbone, weights_dir: Path | None) -> tuple[WeightsFile, P
     raise InternalError(_absent(backbone, f"evaluation: {backbone}", "another feature space or metric"))
 
 
+def verify_packaged() -> list[Backbone]:
+    """The networks whose package is installed, each file's sha256 checked. Raises InternalError at another file."""
+    present = [
+        (backbone, known, path)
+        for backbone, files in KNOWN.items()
+        for known in files
+        if known.package and (path := known.find(()))
+    ]
+    for _, known, path in present:
+        known.verify(path)
+    return [backbone for backbone, _, _ in present]
+
+
 def missing_weights(section: Evaluation, weights_dir: Path | None) -> list[str]:
     """One sentence for each network whose weights are absent: file, source, alternatives. Imports no torch."""
     sentences = []
     for index, space in enumerate(section.features):
         for backbone in backbones_of_space(space):
-            if not _present(backbone, weights_dir):
+            if not is_present(backbone, weights_dir):
                 sentences.append(_absent(backbone, f"evaluation.features.{index}: {space}", _OTHER_SPACES))
     for network in lpips_networks(section):
-        if not _present(backbone := backbone_of_lpips(network), weights_dir):
+        if not is_present(backbone := backbone_of_lpips(network), weights_dir):
             sentences.append(_absent(backbone, f"evaluation.lpips: {network}", _other_lpips(section, weights_dir)))
     return sentences
 
@@ -183,13 +196,14 @@ _OTHER_SPACES = "pixels or random_conv, which need no weights"
 
 def _other_lpips(section: Evaluation, weights_dir: Path | None) -> str:
     networks: tuple[LpipsNetwork, ...] = ("alex", "vgg", "squeeze")
-    present = [network for network in networks if _present(backbone_of_lpips(network), weights_dir)]
+    present = [network for network in networks if is_present(backbone_of_lpips(network), weights_dir)]
     if present and "lpips_diversity" in section.metrics:
         return f"lpips: {' or '.join(present)}"
     return "metrics without lpips and ppl"
 
 
-def _present(backbone: Backbone, weights_dir: Path | None) -> bool:
+def is_present(backbone: Backbone, weights_dir: Path | None) -> bool:
+    """Whether a file of its weights is there; it is not opened."""
     return any(known.find(directories(weights_dir)) for known in KNOWN[backbone])
 
 

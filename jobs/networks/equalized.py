@@ -12,18 +12,30 @@ from torch import Tensor, nn
 
 LEAK = 0.2
 """Slope of the leaky rectifier for negative inputs."""
+GAIN = math.sqrt(2)
+"""Of the rectifier, so that it keeps the variance."""
+FP16_CLAMP = 256.0
+"""Bound of activations in float16, before the gain of the rectifier."""
 
 
-def leaky_relu(x: Tensor, gain: float = math.sqrt(2), clamp: float | None = None) -> Tensor:
-    """Leaky rectifier with the gain √2 that keeps the variance; `clamp` bounds the result for float16."""
-    x = F.leaky_relu(x, LEAK) * gain
-    return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
+def leaky_relu(x: Tensor) -> Tensor:
+    """Leaky rectifier with the gain √2."""
+    return F.leaky_relu(x, LEAK) * GAIN
+
+
+def rectified(x: Tensor) -> Tensor:
+    """The same for `x` that has the gain in it already: the rectifier is homogeneous, so the gain moves into what comes
+    before, where it costs nothing. Bounded in float16.
+    """
+    x = F.leaky_relu(x, LEAK)
+    return x.clamp(-FP16_CLAMP * GAIN, FP16_CLAMP * GAIN) if x.dtype == torch.float16 else x
 
 
 class Dense(nn.Module):
     """[N, in] -> [N, out].
 
-    `lr_multiplier` slows learning: parameters are stored larger and scaled back where they are used.
+    `lr_multiplier` slows learning: parameters are stored larger and scaled back where they are used. The input is
+    scaled instead of the weight, which is larger, and so is its gradient.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, lr_multiplier: float = 1.0) -> None:
@@ -34,8 +46,8 @@ class Dense(nn.Module):
         self.bias_gain = lr_multiplier
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = (self.weight * self.weight_gain).to(x.dtype)
-        return F.linear(x, weight, (self.bias * self.bias_gain).to(x.dtype))
+        bias = self.bias if self.bias_gain == 1.0 else self.bias * self.bias_gain
+        return F.linear(x * self.weight_gain, self.weight.to(x.dtype), bias.to(x.dtype))
 
 
 class Conv(nn.Module):
@@ -50,5 +62,17 @@ class Conv(nn.Module):
         self.padding = kernel // 2 if stride == 1 else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.conv2d(x, (self.weight * self.gain).to(x.dtype), bias, self.stride, self.padding)
+        return self._scaled(x, 1.0)
+
+    def _scaled(self, x: Tensor, factor: float) -> Tensor:
+        """The result times `factor`."""
+        weight = (self.weight * (self.gain * factor)).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * factor).to(x.dtype)
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+
+class RectifiedConv(Conv):
+    """The convolution and its leaky rectifier with the gain √2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rectified(self._scaled(x, GAIN))

@@ -16,32 +16,38 @@ def normalize_second_moment(x_ND: Tensor) -> Tensor:
 class MappingNetwork(nn.Module):
     """z [N, latent], label [N] or None -> w [N, style] (StyleGAN2). `w_average` is the running mean of w.
 
-    With `latent` 0 it maps a label alone.
+    With `latent` 0 it maps a label alone; with 0 `layers`, w = z; z [N, K, latent] holds K vectors with one label.
+    A label may be shares of the classes, [N, classes].
     """
 
     w_average: Tensor
 
-    def __init__(self, latent: int, style: int, layers: int, lr_multiplier: float, *, classes: int = 0) -> None:
+    def __init__(
+        self, latent: int, style: int, layers: int, lr_multiplier: float, *, classes: int = 0, normalize: bool = True
+    ) -> None:
         super().__init__()
         self.embed = Dense(classes, style) if classes else None
-        self.classes = classes
+        self.classes, self.normalize = classes, normalize
         sizes = [latent + style if classes else latent, *[style] * layers]
         self.layers = nn.ModuleList(
             Dense(inputs, outputs, lr_multiplier=lr_multiplier) for inputs, outputs in pairwise(sizes)
         )
         self.register_buffer("w_average", torch.zeros(style))
 
-    def forward(self, z_ND: Tensor, label_N: Tensor | None = None) -> Tensor:
-        x = normalize_second_moment(z_ND)
+    def forward(self, z: Tensor, label_N: Tensor | None = None) -> Tensor:
+        x = normalize_second_moment(z) if self.normalize else z
         if self.embed is not None:
             assert label_N is not None, "a conditional mapping network needs labels"
-            one_hot = nn.functional.one_hot(label_N, self.classes).to(x.dtype)
-            x = torch.cat([x, normalize_second_moment(self.embed(one_hot))], dim=1)
+            soft = label_N.is_floating_point()
+            one_hot = (label_N if soft else nn.functional.one_hot(label_N, self.classes)).to(x.dtype)
+            code = normalize_second_moment(self.embed(one_hot))
+            code = code.reshape(len(x), *[1] * (x.dim() - 2), -1).expand(*x.shape[:-1], -1)
+            x = torch.cat([x, code], dim=-1)
         for layer in self.layers:
             x = leaky_relu(layer(x))
         return x
 
     @torch.no_grad()
-    def track_average(self, w_ND: Tensor, beta: float) -> None:
-        """Moves `w_average` towards the mean of `w_ND`."""
-        self.w_average.lerp_(w_ND.detach().float().mean(dim=0), 1 - beta)
+    def track_average(self, w: Tensor, beta: float) -> None:
+        """Moves `w_average` towards the mean of all vectors in `w`."""
+        self.w_average.lerp_(w.detach().float().flatten(0, -2).mean(dim=0), 1 - beta)

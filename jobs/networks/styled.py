@@ -1,87 +1,109 @@
-"""Convolutions that listen to a style (Karras et al. 2020, section 2.2)."""
+"""Convolutions that listen to a style (Karras et al. 2020, section 2.2), whatever way it enters."""
 
 import math
+from typing import assert_never
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jobs.networks.equalized import Dense, leaky_relu
+from jobs.networks.equalized import FP16_CLAMP, GAIN, Conv, rectified
+from jobs.networks.injection import AdaConv, Modulation, StyleMatrix
+from jobs.networks.per_sample import Convolved
 from jobs.networks.resample import blur_after_transposed
-
-FP16_CLAMP = 256.0
-"""Bound of activations in float16, before the gain of the rectifier."""
-
-
-def modulated_conv(x_NCHW: Tensor, weight_OIKK: Tensor, style_NI: Tensor, *, demodulate: bool, up: bool) -> Tensor:
-    """Convolution with weights w'_oikk = s_i · w_oikk; with `demodulate`, w'' = w' / √(Σ_ikk w'² + ε) (Equations 1, 3).
-
-    Scaling inputs by s and outputs by the demodulation factor around one shared convolution is the same function as
-    weights for each sample, without N copies of them; and Σ_ikk (s_i w_oikk)² = (s²) · (Σ_kk w²)ᵀ is one small product.
-    `up` gives 2S + 1 pixels by a transposed convolution (to be blurred to 2S). Style and weight are float32.
-    """
-    if x_NCHW.dtype == torch.float16:
-        weight_OIKK, style_NI = _bounded(weight_OIKK, style_NI, demodulate=demodulate)
-    x = x_NCHW * style_NI.to(x_NCHW.dtype)[:, :, None, None]
-    weight = weight_OIKK.to(x.dtype)
-    if up:
-        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    else:
-        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    if demodulate:
-        factor_NO = (style_NI.square() @ weight_OIKK.square().sum(dim=(2, 3)).t() + 1e-8).rsqrt()
-        x = x * factor_NO.to(x.dtype)[:, :, None, None]
-    return x
+from jobs.spec import injection as spec
+from jobs.spec.stylegan2 import Generator, Noise
 
 
-def _bounded(weight: Tensor, style: Tensor, *, demodulate: bool) -> tuple[Tensor, Tensor]:
-    """Divides by the largest magnitudes, which demodulation undoes, so that float16 does not overflow in between."""
-    if not demodulate:
-        return weight, style
-    weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
-    return weight, style / style.abs().amax(dim=1, keepdim=True)
+def injected(injection: spec.Injection, inputs: int, style: int, size: int) -> Modulation | StyleMatrix | AdaConv:
+    """The module by which a style enters a layer of `inputs` maps, `size` pixels."""
+    match injection:
+        case spec.AdaIN():
+            return Modulation(injection, inputs, style)
+        case spec.StyleMatrix():
+            return StyleMatrix(injection, inputs, style)
+        case spec.AdaConv():
+            return AdaConv(injection, inputs, style, size)
+        case _:
+            assert_never(injection)
+
+
+class NoiseInput(nn.Module):
+    """Adds one map of noise for each image, the same to all channels, times one strength."""
+
+    constant: Tensor | None
+    strength: Tensor
+
+    def __init__(self, section: Noise, size: int) -> None:
+        super().__init__()
+        self.multiplier = section.lr_multiplier
+        start = torch.tensor(section.strength_init / section.lr_multiplier)
+        if section.strength == "learned":
+            self.strength = nn.Parameter(start)
+        else:
+            self.register_buffer("strength", start)
+        self.register_buffer("constant", torch.randn(size, size) if section.mode == "constant" else None)
+
+    def forward(self, x: Tensor, scale: float | Tensor) -> Tensor:
+        strength = (self.strength * self.multiplier * scale).to(x.dtype)
+        if self.constant is not None:
+            return torch.addcmul(x, self.constant.to(x.dtype), strength)
+        noise_N1HW = torch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype)
+        return torch.addcmul(x, noise_N1HW, strength)
 
 
 class StyledConv(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, rectifier: [N, in, S, S], w [N, style] -> [N, out, T, T], T = S or 2S."""
+    """Styled 3x3 convolution, noise, bias, rectifier: [N, in, S, S], w [N, K, D] -> [N, out, T, T].
 
-    def __init__(
-        self, inputs: int, outputs: int, style: int, size: int, *, up: bool = False, noise: bool = True
-    ) -> None:
+    T = `size` is S, or 2S with `up`: then a blur follows the convolution, as in the original.
+    """
+
+    def __init__(self, shape: Generator, inputs: int, outputs: int, size: int, *, up: bool = False) -> None:
         super().__init__()
-        self.affine = Dense(style, inputs, bias=1.0)
+        self.injection = injected(shape.injection, inputs, shape.style, size)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.noise_strength = nn.Parameter(torch.zeros([])) if noise else None
-        self.blur = blur_after_transposed(size) if up else None
+        self.noise = NoiseInput(shape.noise, size) if shape.noise.mode != "off" else None
+        self.blur = blur_after_transposed(size // 2) if up else None
         self.gain = 1 / math.sqrt(inputs * 9)
 
-    def forward(self, x: Tensor, w_ND: Tensor, *, noise_scale: float = 1.0) -> Tensor:
-        """`noise_scale` 0 leaves the noise out (for measurements); it never changes training."""
-        style = self.affine(w_ND)
-        x = modulated_conv(x, self.weight * self.gain, style, demodulate=True, up=self.blur is not None)
+    def forward(self, x: Tensor, w_NKD: Tensor, *, noise_scale: float | Tensor = 1.0) -> Tensor:
+        """`noise_scale` 0 leaves the noise out."""
+        up = self.blur is not None
+        convolved = self.injection(x, self.weight, w_NKD, gain=self.gain, demodulate=True, up=up)
         if self.blur is not None:
-            x = self.blur(x)
-        if self.noise_strength is not None:
-            noise_N1HW = torch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype)
-            x = x + noise_N1HW * (self.noise_strength * noise_scale).to(x.dtype)
-        x = x + self.bias.to(x.dtype)[:, None, None]
-        return leaky_relu(x, clamp=FP16_CLAMP if x.dtype == torch.float16 else None)
+            convolved = Convolved(self.blur(convolved.x), convolved.factor_NO)
+        x = convolved.scaled(GAIN, (self.bias * GAIN).to(x.dtype)[:, None, None])
+        if self.noise is not None:
+            x = self.noise(x, GAIN * noise_scale)
+        return rectified(x)
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to image channels, not demodulated: [N, in, S, S], w [N, style] -> float32 image."""
+    """Styled convolution to image channels, not demodulated: [N, in, S, S], w [N, K, D] -> float32 image."""
 
-    def __init__(self, inputs: int, channels: int, style: int) -> None:
+    def __init__(self, shape: Generator, inputs: int, channels: int, size: int, *, kernel: int = 1) -> None:
         super().__init__()
-        self.affine = Dense(style, inputs, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(channels, inputs, 1, 1))
+        self.injection = injected(shape.injection, inputs, shape.style, size)
+        self.weight = nn.Parameter(torch.randn(channels, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.style_gain = 1 / math.sqrt(inputs)
+        self.gain = 1 / math.sqrt(inputs * kernel**2)
 
-    def forward(self, x: Tensor, w_ND: Tensor) -> Tensor:
-        style = self.affine(w_ND) * self.style_gain
-        x = modulated_conv(x, self.weight, style, demodulate=False, up=False) + self.bias.to(x.dtype)[:, None, None]
-        if x.dtype == torch.float16:
-            x = x.clamp(-FP16_CLAMP, FP16_CLAMP)
-        return x.float()
+    def forward(self, x: Tensor, w_NKD: Tensor) -> Tensor:
+        convolved = self.injection(x, self.weight, w_NKD, gain=self.gain, demodulate=False, up=False)
+        return shown(convolved.scaled(1.0, self.bias.to(x.dtype)[:, None, None]))
+
+
+class PlainToRGB(nn.Module):
+    """The same without a style."""
+
+    def __init__(self, inputs: int, channels: int, *, kernel: int = 1) -> None:
+        super().__init__()
+        self.conv = Conv(inputs, channels, kernel)
+
+    def forward(self, x: Tensor, _w_NKD: Tensor) -> Tensor:
+        return shown(self.conv(x))
+
+
+def shown(x: Tensor) -> Tensor:
+    """A layer's image as what is summed: float32, bounded where it was computed in float16."""
+    return (x.clamp(-FP16_CLAMP, FP16_CLAMP) if x.dtype == torch.float16 else x).float()

@@ -1,4 +1,4 @@
-"""The synthesis network: one w for each styled layer to an image."""
+"""The synthesis network: K vectors of w for each styled layer to an image."""
 
 import math
 
@@ -8,101 +8,113 @@ from torch import Tensor, nn
 from jobs.networks.equalized import Conv
 from jobs.networks.precision import Precision
 from jobs.networks.resample import upsample2
-from jobs.networks.styled import StyledConv, ToRGB
-from jobs.spec.size import feature_maps
-from jobs.spec.stylegan2 import Architecture
-
-
-def style_count(resolution: int) -> int:
-    """Styled layers of a generator: 2·log2(resolution) - 2, the to-RGB of the last block included."""
-    return 2 * int(math.log2(resolution)) - 2
+from jobs.networks.styled import NoiseInput, PlainToRGB, StyledConv, ToRGB
+from jobs.spec.injection import vectors
+from jobs.spec.stylegan2 import Generator
+from jobs.spec.stylegan2_size import feature_maps, resolutions, rgb_injected, shows, styled_layers
 
 
 class SynthesisBlock(nn.Module):
-    """Doubles the resolution (the first block starts from a learned constant), two styled convolutions, perhaps to-RGB.
+    """Doubles the resolution (the first block starts from a learned constant), styled convolutions, perhaps to-RGB.
 
     The to-RGB layer of a block reads the w of the next block's first convolution, as in the original.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, size: int, *, style: int, rgb: int, architecture: Architecture, noise: bool
-    ) -> None:
+    def __init__(self, shape: Generator, inputs: int, outputs: int, *, size: int, top: int, channels: int) -> None:
         super().__init__()
         self.first = inputs == 0
         if self.first:
             self.constant = nn.Parameter(torch.randn(outputs, size, size))
         else:
-            self.conv0 = StyledConv(inputs, outputs, style, size // 2, up=True, noise=noise)
-        self.conv1 = StyledConv(outputs, outputs, style, size, noise=noise)
-        self.to_rgb = ToRGB(outputs, rgb, style) if rgb else None
-        self.rgb_up = upsample2(size // 2) if architecture == "skip" and not self.first else None
-        residual = architecture == "resnet" and not self.first
+            self.conv0 = StyledConv(shape, inputs, outputs, size, up=True)
+        drawn_by_convolution = size == top and shape.to_rgb.present == "none"
+        self.conv1 = None if drawn_by_convolution else StyledConv(shape, outputs, outputs, size)
+        self.to_rgb: ToRGB | PlainToRGB | None = None
+        if shows(shape.to_rgb, size, top):
+            kernel = 3 if drawn_by_convolution else 1
+            if rgb_injected(shape.to_rgb, size, top):
+                self.to_rgb = ToRGB(shape, outputs, channels, size, kernel=kernel)
+            else:
+                self.to_rgb = PlainToRGB(outputs, channels, kernel=kernel)
+        self.rgb_up = upsample2(size // 2) if shape.to_rgb.present == "all" and not self.first else None
+        residual = shape.architecture == "resnet" and not self.first
         self.skip = Conv(inputs, outputs, 1, bias=False) if residual else None
         self.skip_up = upsample2(size // 2) if residual else None
 
+    @property
+    def convolutions(self) -> int:
+        """Styled ones, to-RGB not counted."""
+        return int(not self.first) + int(self.conv1 is not None)
+
     def forward(
-        self, x: Tensor | None, rgb: Tensor | None, w_NLD: Tensor, precision: Precision, noise_scale: float
+        self, x: Tensor | None, rgb: Tensor | None, w_NLKD: Tensor, precision: Precision, noise_scale: float | Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """`w_NLD` holds the styles of this block's layers in order, the to-RGB's last."""
+        """`w_NLKD` holds the styles of this block's layers in order, the to-RGB's last."""
         if x is None:
-            x = self.constant.expand(len(w_NLD), -1, -1, -1)
-            x = self.conv1(precision.prepare(x), w_NLD[:, 0], noise_scale=noise_scale)
+            x = precision.prepare(self.constant.expand(len(w_NLKD), -1, -1, -1))
+            if self.conv1 is not None:
+                x = self.conv1(x, w_NLKD[:, 0], noise_scale=noise_scale)
         else:
-            x = self._body(precision.prepare(x), w_NLD, noise_scale)
+            x = self._body(precision.prepare(x), w_NLKD, noise_scale)
         if self.rgb_up is not None and rgb is not None:
             rgb = self.rgb_up(rgb)
         if self.to_rgb is not None:
-            shown = self.to_rgb(x, w_NLD[:, -1])
-            rgb = shown if rgb is None else rgb + shown
+            seen = self.to_rgb(x, w_NLKD[:, -1])
+            rgb = seen if rgb is None else rgb + seen
         return x, rgb
 
-    def _body(self, x: Tensor, w_NLD: Tensor, noise_scale: float) -> Tensor:
-        y = self.conv0(x, w_NLD[:, 0], noise_scale=noise_scale)
-        y = self.conv1(y, w_NLD[:, 1], noise_scale=noise_scale)
+    def _body(self, x: Tensor, w_NLKD: Tensor, noise_scale: float | Tensor) -> Tensor:
+        y = self.conv0(x, w_NLKD[:, 0], noise_scale=noise_scale)
+        if self.conv1 is not None:
+            y = self.conv1(y, w_NLKD[:, 1], noise_scale=noise_scale)
         if self.skip is None or self.skip_up is None:
             return y
         return (y + self.skip_up(self.skip(x))) * math.sqrt(0.5)
 
 
-class Synthesis(nn.Module):
-    """w [N, L, style] -> image [N, C, R, R], about [-1, 1]."""
+def style_count(shape: Generator, resolution: int) -> int:
+    """L, layers that have a w of their own: 2·log2(resolution) - 2, the to-RGB of the last block included.
 
-    def __init__(
-        self,
-        resolution: int,
-        channels: int,
-        *,
-        base: int,
-        most: int,
-        style: int,
-        architecture: Architecture,
-        noise: bool,
-        precision: Precision,
-    ) -> None:
+    (The other to-RGB layers read the w of the convolution after them.)
+    """
+    return sum(not layer.rgb for layer in styled_layers(shape, resolution)) + 1
+
+
+class Synthesis(nn.Module):
+    """w [N, L·K, D] -> image [N, C, R, R], about [-1, 1]; layer l owns the rows l·K to (l + 1)·K - 1."""
+
+    noise_gate: Tensor
+
+    def __init__(self, shape: Generator, resolution: int, channels: int, precision: Precision) -> None:
         super().__init__()
-        self.styles = style_count(resolution)
+        assert shape.channels_base is not None and shape.to_rgb.present is not None, "a resolved spec"
+        self.vectors = vectors(shape.injection)
+        self.styles = style_count(shape, resolution)
         self.precision = precision
-        sizes = [2**power for power in range(2, int(math.log2(resolution)) + 1)]
+        self.sizes = resolutions(resolution)
         blocks: list[SynthesisBlock] = []
         inputs = 0
-        for size in sizes:
-            outputs = feature_maps(size, base, most)
-            rgb = channels if architecture == "skip" or size == resolution else 0
-            blocks.append(
-                SynthesisBlock(inputs, outputs, size, style=style, rgb=rgb, architecture=architecture, noise=noise)
-            )
+        for size in self.sizes:
+            outputs = feature_maps(size, shape.channels_base, shape.channels_max)
+            blocks.append(SynthesisBlock(shape, inputs, outputs, size=size, top=resolution, channels=channels))
             inputs = outputs
         self.blocks = nn.ModuleList(blocks)
-        self.sizes = sizes
+        self.register_buffer("noise_gate", torch.ones([]))
 
     def forward(self, w_NLD: Tensor, *, noise_scale: float = 1.0) -> Tensor:
+        """`noise_scale` 0 leaves the noise out, and so does a `noise_gate` of 0: noise has not started yet."""
+        w_NLKD = w_NLD.unflatten(1, (self.styles, self.vectors))
         x: Tensor | None = None
         rgb: Tensor | None = None
         start = 0
         for size, block in zip(self.sizes, self.blocks, strict=True):
-            convolutions = 1 if block.first else 2
-            w_block = w_NLD[:, start : start + convolutions + 1]
-            x, rgb = block(x, rgb, w_block, self.precision.at(size), noise_scale)
-            start += convolutions
+            assert isinstance(block, SynthesisBlock)
+            w_block = w_NLKD[:, start : start + block.convolutions + 1]
+            x, rgb = block(x, rgb, w_block, self.precision.at(size), noise_scale * self.noise_gate)
+            start += block.convolutions
         assert rgb is not None, "the last block always shows its image"
         return rgb
+
+    def noise_inputs(self) -> list[NoiseInput]:
+        """From the lowest resolution upwards."""
+        return [module for module in self.modules() if isinstance(module, NoiseInput)]

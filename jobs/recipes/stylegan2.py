@@ -12,69 +12,45 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jobs.data import ImageBatch
-from jobs.losses.adversarial import logistic_fake, logistic_fool, logistic_real
-from jobs.losses.penalties import path_lengths, r1
+from jobs.losses.adversarial import logistic_fake, logistic_fool, logistic_real, stance
+from jobs.losses.path_length import PathLengthPenalty
+from jobs.losses.penalties import r1
+from jobs.networks import augment
 from jobs.networks.discriminator import Discriminator
-from jobs.networks.mapping import MappingNetwork
+from jobs.networks.generator import StyleGenerator
 from jobs.networks.precision import Precision
-from jobs.networks.synthesis import Synthesis
 from jobs.spec import stylegan2 as spec
 from jobs.spec.data import CHANNEL_COUNT
 from jobs.spec.job import Job
 from jobs.training.ema import ema_beta, frozen_copy, update_ema
-from jobs.training.optimizer import lazy_adam, sanitise_gradients
+from jobs.training.optimizer import descend, lazy_adam, sanitise_gradients
 from jobs.training.probe import Logits
-from jobs.training.recipe import Stateful
+from jobs.training.recipe import Known, Stateful
 from jobs.training.seeds import derived_seed, generator
 
 SAMPLE_CHUNK = 32
 """Images drawn at a time when sampling; part of what a seed means, so it never depends on memory."""
 
 
-class Generator(nn.Module):
-    """z [N, latent], label [N] or None -> image [N, C, R, R]."""
-
-    def __init__(self, section: spec.StyleGAN2, classes: int, precision: Precision) -> None:
-        super().__init__()
-        shape = section.generator
-        assert shape.mapping.layers is not None and shape.channels_base is not None, "a resolved spec"
-        self.mapping = MappingNetwork(
-            shape.latent, shape.style, shape.mapping.layers, shape.mapping.lr_multiplier, classes=classes
-        )
-        self.synthesis = Synthesis(
-            section.data.resolution,
-            CHANNEL_COUNT[section.data.channels],
-            base=shape.channels_base,
-            most=shape.channels_max,
-            style=shape.style,
-            architecture=shape.architecture,
-            noise=shape.noise == "random",
-            precision=precision,
-        )
-
-    def forward(self, z_ND: Tensor, label_N: Tensor | None = None, *, truncation_psi: float = 1.0) -> Tensor:
-        w = self.mapping(z_ND, label_N)
-        if truncation_psi != 1.0:
-            w = self.mapping.w_average.lerp(w, truncation_psi)
-        return self.synthesis(w[:, None].expand(-1, self.synthesis.styles, -1))
-
-
 class StyleGAN2:
     """The recipe: two networks, two optimizers, and the order in which they are updated."""
 
-    def __init__(self, job: Job, labels: list[int], precision: str, device: torch.device) -> None:
+    def __init__(self, job: Job, known: Known, precision: str, device: torch.device) -> None:
         section = job.recipe
+        assert isinstance(section, spec.StyleGAN2)
         assert job.training.batch is not None and job.training.micro_batch is not None, "a resolved spec"
         self.section, self.device = section, device
         self.batch, self.micro_batch = job.training.batch, job.training.micro_batch
-        self.labels = labels if section.conditional else []
+        self.labels = known.class_counts if section.conditional else ()
 
         torch.manual_seed(derived_seed("weights", job.seed))
         format_ = Precision(precision, section.data.resolution)
-        self.G = Generator(section, len(self.labels), format_).to(device)
+        resolution, channels = section.data.resolution, CHANNEL_COUNT[section.data.channels]
+        self.G = StyleGenerator(section.generator, resolution, channels, len(self.labels), format_).to(device)
         self.D = _discriminator(section, len(self.labels), format_).to(device)
         self.G_ema = frozen_copy(self.G)
-        self.path_mean = _Scalar().to(device)
+        self.path_length = PathLengthPenalty(section.path_length, self.G.synthesis.vectors).to(device)
+        self.augmentation = augment.build(section.augmentation, resolution).to(device)
 
         regularised = section.path_length.interval if section.path_length.weight else None
         self.G_optimizer = lazy_adam(self.G.parameters(), section.optimizer, regularised)
@@ -93,7 +69,8 @@ class StyleGAN2:
             "G_ema": self.G_ema,
             "G_optimizer": self.G_optimizer,
             "D_optimizer": self.D_optimizer,
-            "path_mean": self.path_mean,
+            "path_length": self.path_length,
+            "augmentation": self.augmentation,
         }
 
     @property
@@ -108,6 +85,11 @@ class StyleGAN2:
     def generator_ema(self) -> nn.Module:
         return self.G_ema
 
+    @property
+    def hot(self) -> tuple[nn.Module, ...]:
+        """What `training.compile` compiles."""
+        return self.G.synthesis, self.D
+
     def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
         """One iteration on uint8 images [N, C, R, R]."""
         real, labels = self._signed(batch)  # [-1, 1] from here on
@@ -115,6 +97,7 @@ class StyleGAN2:
         iteration = images // self.batch
 
         self._learns(self.G, self.D)
+        self._start_noise(images)
         scalars = self._fool(pairs)
         if self.section.path_length.weight and iteration % self.section.path_length.interval == 0:
             scalars |= self._even_out_paths(pairs)
@@ -123,16 +106,17 @@ class StyleGAN2:
         scalars |= self._tell_apart(pairs)
         if self.r1_gamma and iteration % self.section.r1.interval == 0:
             scalars |= self._penalise_gradient(pairs)
+        self.augmentation.adapt(iteration, self.batch)
 
         update_ema(self.G_ema, self.G, self._ema_beta(images))
-        return scalars
+        return scalars | self.augmentation.scalars()
 
     def _fool(self, pairs: "list[Pair]") -> dict[str, Tensor]:
         """Generator: its images should be taken for real."""
         loss = torch.zeros((), device=self.device)
         for real, label in pairs:
             fake = self._synthesise(len(real), label, track=True)
-            share = logistic_fool(self.D(fake, label)) / len(pairs)
+            share = logistic_fool(self._judged(fake, label)) / len(pairs)
             share.backward()
             loss += share.detach()
         return {"loss.generator": loss, "gradient.generator": self._descend(self.G, self.G_optimizer)}
@@ -144,14 +128,13 @@ class StyleGAN2:
         loss, length = (torch.zeros((), device=self.device) for _ in range(2))
         for real, label in pairs:
             count = len(real) // section.batch_shrink
-            w = self._styles(count, None if label is None else label[:count])
-            lengths = path_lengths(self.G.synthesis(w), w)
-            mean = self.path_mean.value.lerp(lengths.mean(), section.decay)
-            self.path_mean.value.copy_(mean.detach())
-            share = (lengths - mean).square().mean() * section.weight / len(pairs)
+            w = self._styles(count, None if label is None else label[:count]).requires_grad_(True)
+            with torch.compiler.set_stance("force_eager"):  # differentiated twice
+                penalty, mean_length = self.path_length(self.G.synthesis(w), w)
+            share = penalty * section.weight / len(pairs)
             (share * section.interval).backward()
             loss += share.detach()
-            length += lengths.detach().mean() / len(pairs)
+            length += mean_length / len(pairs)
         self._descend(self.G, self.G_optimizer)
         return {"loss.path_length": loss, "path_length": length}
 
@@ -161,11 +144,12 @@ class StyleGAN2:
         for real, label in pairs:
             with torch.no_grad():
                 fake = self._synthesise(len(real), label, track=False)
-            on_fake = self.D(fake, label)
-            on_real = self.D(real, label)
+            on_fake = self._judged(fake, label)
+            on_real = self._judged(real, label)
+            self.augmentation.observe(on_real.detach())
             share = self.judgement_loss(Logits(on_real, on_fake)) / len(pairs)
             share.backward()
-            totals += torch.stack([share.detach(), *_judgement(on_real, len(pairs)), *_judgement(on_fake, len(pairs))])
+            totals += torch.stack([share.detach(), *stance(on_real, len(pairs)), *stance(on_fake, len(pairs))])
         loss, real_mean, real_sign, fake_mean, fake_sign = totals.unbind()
         return {
             "loss.discriminator": loss,
@@ -182,33 +166,38 @@ class StyleGAN2:
         assert isinstance(gamma, float)
         penalty = torch.zeros((), device=self.device)
         for real, label in pairs:
-            share = r1(lambda image, label=label: self.D(image, label, full_precision=True), real) / len(pairs)  # type: ignore[misc]
+            share = self._gradient_at(real, label) / len(pairs)
             (share * (gamma / 2) * section.interval).backward()
             penalty += share.detach()
         self._descend(self.D, self.D_optimizer)
         return {"loss.r1": penalty * (gamma / 2), "r1.penalty": penalty}
+
+    def _judged(self, image: Tensor, label_N: Tensor | None) -> Tensor:
+        """The discriminator's logits [N, 1], of what it sees through the augmentation."""
+        logit: Tensor = self.D(self.augmentation(image), label_N)
+        return logit
+
+    def _gradient_at(self, real: Tensor, label_N: Tensor | None) -> Tensor:
+        """‖∇D‖² at images as they are before augmentation, in float32."""
+        return r1(lambda image: self.D(self.augmentation(image), label_N, full_precision=True), real)
 
     def _synthesise(self, count: int, label_N: Tensor | None, *, track: bool) -> Tensor:
         """Images of fresh latents, styles mixed; `track` moves the running mean of w, by the first latent alone."""
         return self.G.synthesis(self._styles(count, label_N, track=track))
 
     def _styles(self, count: int, label_N: Tensor | None, *, track: bool = False) -> Tensor:
-        """w [N, L, D] of fresh latents; with a probability, a second latent takes over from a random layer on."""
-        layers = self.G.synthesis.styles
-        w = self.G.mapping(self._latents(count), label_N)
+        """w [N, L·K, D] of fresh latents; now and then mixed from two, or drawn for each layer by itself."""
+        section, G = self.section, self.G
+        w = G.mapping(G.latents(count, self.device), label_N)
         if track:
-            self.G.mapping.track_average(w, self.section.generator.mapping.w_average_beta)
-        styles = w[:, None].expand(-1, layers, -1)
-        if self.section.mixing_probability:
-            mixes = torch.rand([], device=self.device) < self.section.mixing_probability
-            cut = torch.where(mixes, torch.randint(1, layers, [], device=self.device), layers)
-            other = self.G.mapping(self._latents(count), label_N)[:, None]
-            below_cut = (torch.arange(layers, device=self.device) < cut)[None, :, None]
-            styles = torch.where(below_cut, styles, other)
+            G.mapping.track_average(w, section.generator.mapping.w_average_beta)
+        styles = G.to_every_layer(w)
+        if section.mixing_probability:
+            styles = G.mix(styles, label_N, section.mixing_probability, align_to_k=section.mixing_align_to_k)
+        if section.w_plus_probability:
+            chosen_N = torch.rand(count, device=self.device) < section.w_plus_probability
+            styles = torch.where(chosen_N[:, None, None], G.independent(count, label_N, self.device), styles)
         return styles
-
-    def _latents(self, count: int) -> Tensor:
-        return torch.randn(count, self.section.generator.latent, device=self.device)
 
     def _micro_batches(self, real: Tensor, labels: Tensor | None) -> "Iterator[Pair]":
         for start in range(0, len(real), self.micro_batch):
@@ -220,15 +209,26 @@ class StyleGAN2:
         learner.requires_grad_(True)
         other.requires_grad_(False)
 
+    def _start_noise(self, images: int) -> None:
+        """Until its start there is no noise, and its strength does not learn."""
+        if not self.section.generator.noise.start_images:
+            return
+        for parameter in self.late(images):
+            parameter.requires_grad_(False)
+        self.G.synthesis.noise_gate.fill_(0.0 if images < self.section.generator.noise.start_images else 1.0)
+
+    def late(self, images: int) -> list[nn.Parameter]:
+        """Parameters that the spec lets learn only after `images`."""
+        if images >= self.section.generator.noise.start_images:
+            return []
+        strengths = (noise.strength for noise in self.G.synthesis.noise_inputs())
+        return [strength for strength in strengths if isinstance(strength, nn.Parameter)]
+
     def _descend(self, network: nn.Module, optimizer: Optimizer) -> Tensor:
         """One optimizer step with the gradients at hand; returns their norm."""
         if self.half_precision:
             sanitise_gradients(network.parameters())
-        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return norm
+        return descend(network, optimizer)
 
     def _ema_beta(self, images: int) -> float:
         ema = self.section.ema
@@ -247,7 +247,7 @@ class StyleGAN2:
     def _draw(self, count: int, seed: int, truncation_psi: float) -> Tensor:
         """Latents, labels and noise come from `seed` alone, so a picture can be drawn again on any machine."""
         drawn = []
-        z = torch.randn(count, self.section.generator.latent, generator=generator(torch.device("cpu"), "z", seed))
+        z = self.G.latents(count, torch.device("cpu"), generator(torch.device("cpu"), "z", seed))
         labels = self._draw_labels(count, seed)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -260,9 +260,10 @@ class StyleGAN2:
 
     @torch.no_grad()
     def to_w(self, z_ND: Tensor, seed: int) -> Tensor:
-        """w [N, style] of the averaged mapping network, for labels drawn by `seed`."""
+        """w [N, K·style] of the averaged mapping network at z [N, K·latent], for labels drawn by `seed`."""
         labels = self._draw_labels(len(z_ND), seed)
-        return self.G_ema.mapping(z_ND, None if labels is None else labels.to(self.device))
+        z_NKD = z_ND.unflatten(1, (self.G.synthesis.vectors, -1))
+        return self.G_ema.mapping(z_NKD, None if labels is None else labels.to(self.device)).flatten(1)
 
     @torch.no_grad()
     def synthesise_exactly(self, w_ND: Tensor, seed: int) -> Tensor:
@@ -272,7 +273,7 @@ class StyleGAN2:
         try:
             with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
                 torch.manual_seed(derived_seed("path noise", seed))
-                return synthesis(w_ND[:, None].expand(-1, synthesis.styles, -1))
+                return synthesis(self.G_ema.to_every_layer(w_ND.unflatten(1, (synthesis.vectors, -1))))
         finally:
             synthesis.precision = trained_in
 
@@ -291,7 +292,7 @@ class StyleGAN2:
             torch.manual_seed(derived_seed("judge", seed))
             with torch.no_grad():
                 fake = self._synthesise(len(real), label, track=False)
-            return Logits(self.D(real, label), self.D(fake, label))
+            return Logits(self._judged(real, label), self._judged(fake, label))
 
     def judgement_loss(self, logits: Logits) -> Tensor:
         """Discriminator: real up, generated down."""
@@ -300,7 +301,9 @@ class StyleGAN2:
     def judge_gradient(self, batch: ImageBatch) -> Tensor:
         """‖∇D(real)‖², mean over the images of `batch`: what R1 penalises, also where gamma is 0."""
         real, label = self._signed(batch)
-        return r1(lambda image: self.D(image, label, full_precision=True), real).detach()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derived_seed("judge gradient"))
+            return self._gradient_at(real, label).detach()
 
     def swap(self, styles: int, noises: int, seed: int) -> Tensor:
         """The same latents under the same noises, [styles, noises, C, R, R]: one image at a time, so that a seed of the
@@ -326,9 +329,8 @@ class StyleGAN2:
         return real, labels
 
     def _one_latent(self, seed: int, row: int) -> "Latent":
-        """z [1, latent] and its label."""
-        source = generator(torch.device("cpu"), "swap", seed, row)
-        z = torch.randn(1, self.section.generator.latent, generator=source)
+        """z [1, K, latent] and its label."""
+        z = self.G.latents(1, torch.device("cpu"), generator(torch.device("cpu"), "swap", seed, row))
         label = self._draw_labels(1, derived_seed("swap", seed, row))
         return z.to(self.device), None if label is None else label.to(self.device)
 
@@ -349,24 +351,15 @@ class StyleGAN2:
             "betas.discriminator": list(self.D_optimizer.param_groups[0]["betas"]),
             "r1.gamma": self.r1_gamma,
             "ema.beta": self._ema_beta(images),
-            "path_length.mean": float(self.path_mean.value),
+            "path_length.mean": float(self.path_length.mean),
+            **{name: float(value) for name, value in self.augmentation.scalars().items()},
         }
 
 
 Pair = tuple[Tensor, Tensor | None]
 """Real images [N, C, R, R] in [-1, 1] and their labels [N]."""
 Latent = tuple[Tensor, Tensor | None]
-"""z [N, latent] and labels [N]."""
-
-
-class _Scalar(nn.Module):
-    """One running number that a checkpoint must hold."""
-
-    value: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("value", torch.zeros(()))
+"""z [N, K, latent] and labels [N]."""
 
 
 def _discriminator(section: spec.StyleGAN2, classes: int, precision: Precision) -> Discriminator:
@@ -382,9 +375,3 @@ def _discriminator(section: spec.StyleGAN2, classes: int, precision: Precision) 
         precision=precision,
         classes=classes,
     )
-
-
-def _judgement(logit_N1: Tensor, shares: int) -> tuple[Tensor, Tensor]:
-    """Mean logit and mean sign of it, as one of `shares` shares."""
-    logit = logit_N1.detach()
-    return logit.mean() / shares, logit.sign().mean() / shares

@@ -38,6 +38,10 @@ class Series:
     name: str
     points: tuple[Point, ...]
     dots: bool = False
+    colour: int | None = None
+    """Counted from 1; by default the place among the series."""
+    faint: bool = False
+    """Drawn thin, and not named: one of many behind their mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def svg(chart: Chart) -> str:
         mark = SubElement(root, "line", {"class": "mark", "x1": place, "x2": place, **whole_height})
         SubElement(mark, "title").text = label
     for index, series in enumerate(chart.series):
-        _draw(root, series, index % MOST_SERIES + 1, x_axis, y_axis)
+        _draw(root, series, series.colour or index % MOST_SERIES + 1, x_axis, y_axis)
     for y, label in chart.levels:
         _level(root, x_axis, y_axis.place(y), label)
     SubElement(root, "line", {"class": "cursor", "visibility": "hidden", **whole_height})
@@ -209,7 +213,7 @@ def _level(root: Element, x_axis: Axis, y: float, label: str) -> None:
 
 
 def _draw(root: Element, series: Series, colour: int, x_axis: Axis, y_axis: Axis) -> None:
-    drawing = SubElement(root, "g", {"class": f"series series-{colour}"})
+    drawing = SubElement(root, "g", {"class": f"series series-{colour}{' faint' if series.faint else ''}"})
     for run in _runs(series.points):
         placed = [(x_axis.place(point.x), point) for point in run]
         if any(point.low is not None for point in run):
@@ -244,6 +248,7 @@ def _data(chart: Chart, x_axis: Axis) -> str:
                     "points": [[point.x, figure(point.y, 4)] for point in series.points if point.y is not None],
                 }
                 for series in chart.series
+                if not series.faint
             ],
         },
         separators=(",", ":"),
@@ -253,7 +258,7 @@ def _data(chart: Chart, x_axis: Axis) -> str:
 
 def _described(chart: Chart) -> str:
     said = []
-    for series in chart.series:
+    for series in (series for series in chart.series if not series.faint):
         known = [point.y for point in series.points if point.y is not None]
         if known:
             said.append(f"{series.name} from {figure(known[0])} to {figure(known[-1])}")

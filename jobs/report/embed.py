@@ -18,6 +18,8 @@ MOST_FRAMES = 24
 FRAMES_BUDGET_BYTES = 3_000_000
 """All frames of the slider together, before base64 makes a third more of them; the latest may add a picture's own."""
 PICTURE_BUDGET_BYTES = 700_000
+FILM_BUDGET_BYTES = 2_000_000
+"""A longer film stays in the run directory."""
 LARGEST_SIDES = (1280, 1024, 768, 512, 320)
 MOST_PIXEL_ART = 600
 """Pictures wider than this are shown smoothly."""
@@ -91,6 +93,19 @@ def embed(picture: Image.Image, budget_bytes: int = PICTURE_BUDGET_BYTES) -> Emb
         content = _webp(small, lossless=False)
     uri = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
     return Embedded(uri, *small.size, exact=exact)
+
+
+def embed_film(out: Path, path: str) -> str:
+    """The mp4 at `path` in `out` as a data URI."""
+    try:
+        content = inside(out, path).read_bytes()
+    except FileNotFoundError:
+        raise UnshowableError(f"{path}: is not in the run directory") from None
+    except OSError as error:
+        raise UnshowableError(f"{path}: {error}") from error
+    if len(content) > FILM_BUDGET_BYTES:
+        raise UnshowableError(f"{path}: {len(content) / 1e6:.1f} MB are too many for this page; the file is beside it")
+    return f"data:video/mp4;base64,{base64.b64encode(content).decode()}"
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from jobs.events import Event, parse_lines, read_events
-from jobs.report.model import Attempt, Checkpoint, MetricRow, SampleGrid, Verdict
+from jobs.report.model import Attempt, Checkpoint, MetricRow, Profile, SampleGrid, Verdict
 
 EVENTS = "events.jsonl"
 
@@ -62,6 +62,14 @@ class History:
     def verdicts(self) -> list[Verdict]:
         """Verdicts as they were said."""
         return [verdict for event in self.of("verdict") if (verdict := _verdict(event))]
+
+    def profile(self) -> Profile | None:
+        """The newest profile; None where there is none, or what was said is none."""
+        said = self.of("profile")
+        try:
+            return Profile.model_validate({name: said[-1].get(name) for name in Profile.model_fields}) if said else None
+        except ValidationError:
+            return None
 
     def notes(self) -> tuple[str, ...]:
         """Decisions worth knowing, each once."""

@@ -5,13 +5,14 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from jobs.report import charts, embed, metrics, shown, words
+from jobs.report import charts, embed, explained, metrics, shown, words
 from jobs.report.history import History, read_history
 from jobs.report.model import MetricRow, Report, ReportFacts, write_atomically
 
@@ -42,7 +43,6 @@ def render(out: Path) -> Path:
 def complete(out: Path, facts: ReportFacts, history: History) -> Report:
     """`facts` with what the run directory adds to them. Where both speak of the same moment, the facts are right."""
     known = {name: getattr(facts, name) for name in ReportFacts.model_fields}
-    waiting = [value for _, value in history.scalar("waiting_ratio") if value is not None]
     rows = {_moment(row): row for row in (*history.evaluations(), *facts.metrics)}
     verdicts = {(verdict.detector, verdict.images): verdict for verdict in (*history.verdicts(), *facts.verdicts)}
     known["metrics"] = tuple(rows.values())
@@ -50,11 +50,25 @@ def complete(out: Path, facts: ReportFacts, history: History) -> Report:
     known["attempts"] = facts.attempts or history.attempts
     known["notes"] = tuple(dict.fromkeys((*facts.notes, *history.notes())))
     known["trust"] = tuple(dict.fromkeys((*facts.trust, *metrics.trust(known["metrics"]))))
+    known["profile"] = facts.profile or history.profile()
     known["effective"] = _effective(facts)
-    if facts.waiting_ratio is None and waiting:
-        known["waiting_ratio"] = sum(waiting) / len(waiting)
+    known.update({name: value for name, value in _idleness(facts, history).items() if known[name] is None})
     kept = tuple(checkpoint for checkpoint in history.checkpoints() if embed.holds(out, checkpoint.path))
     return Report(**known, written=time.time(), samples=history.samples(), checkpoints=kept)
+
+
+def _idleness(facts: ReportFacts, history: History) -> dict[str, float | None]:
+    """How much of the time was not spent in steps; where only progress events speak of it, what they say."""
+    seconds = facts.time_seconds
+    steps, waiting, total = seconds.get("training", 0.0), seconds.get("waiting", 0.0), sum(seconds.values())
+    if not steps:
+        said = [value for _, value in history.scalar("waiting_ratio") if value is not None]
+        return {"waiting_ratio": sum(said) / len(said) if said else None}
+    return {
+        "waiting_ratio": waiting / (steps + waiting),
+        "idle_ratio": 1 - steps / total,
+        "idle_ratio_without_evaluation": 1 - steps / (total - seconds.get("evaluation", 0.0)),
+    }
 
 
 def _moment(row: MetricRow) -> tuple[object, ...]:
@@ -94,6 +108,7 @@ def _page(out: Path, report: Report, history: History) -> str:
         size=words.size,
         title=words.title,
         plural=words.plural,
+        named=shown.named,
         when=_when,
         shown=_plain,
         breakable=_breakable,
@@ -120,10 +135,21 @@ def _page(out: Path, report: Report, history: History) -> str:
         statistic_charts=charts.statistics(history, report),
         speed_charts=charts.speed(history, report),
         nearest=shown.nearest_rows(out, report.nearest),
+        time_shares=_time_shares(report.time_seconds),
+        explained_rows=explained.rows(out, report.explanation),
+        explained_attributes=explained.attributes(report.explanation),
         extra_pictures=[shown.picture(out, picture.path, picture.caption) for picture in report.pictures],
         mode_map=charts.mode_map(report.modes),
         spec=_spec(out),
     )
+
+
+def _time_shares(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    """What the time from the first to the last step was spent on, largest share first."""
+    total = sum(seconds.values())
+    said = {"training": "training", "waiting": "waiting for data"}
+    shares = [(said.get(what, f"on {what}"), value / total) for what, value in seconds.items()] if total > 0 else []
+    return sorted(shares, key=lambda share: -share[1])
 
 
 def _spec(out: Path) -> str:
@@ -144,8 +170,10 @@ def _sections(report: Report) -> list[tuple[str, str]]:
         *([("metrics", "Metrics")] if report.metrics else []),
         *([("modes", "Modes")] if report.modes else []),
         *([("nearest", "Nearest")] if report.nearest else []),
+        *([("explanation", "Explanation")] if report.explanation else []),
         ("effective", "In force"),
         ("attempts", "Attempts"),
+        *([("profile", "Profile")] if report.profile else []),
         ("data", "Data"),
         ("again", "Reproduce"),
     ]

@@ -45,6 +45,59 @@ MEANINGS = {
     "mode_precision": Meaning("Mode precision", "higher", "Share of samples that show any mode of the data."),
     "mode_kl": Meaning("KL(samples ‖ data)", "lower", "Over the modes, in nats."),
     "mode_reverse_kl": Meaning("KL(data ‖ samples)", "lower", "Over the modes, in nats; a lost mode costs much."),
+    "psnr": Meaning("PSNR", "higher", "Signal over error to the known result, in dB."),
+    "ssim": Meaning("SSIM", "higher", "Structural similarity to the known result; 1 is equal."),
+    "l1": Meaning("L1", "lower", "Mean absolute difference to the known result, of 0 to 1."),
+    "alpha_error": Meaning("Alpha error", "lower", "Mean absolute difference of transparency, of 0 to 1."),
+    "detail": Meaning("Detail", "higher", "Correlation of edges with those that should be there; 1 is all of them."),
+    "holes": Meaning("Holes", "lower", "Small, compact places a picture that are far off."),
+    "hole_area": Meaning("Hole area", "lower", "Share of all pixels that lie in holes."),
+    "feature_peak": Meaning(
+        "Feature peak", "lower", "Strongest pixel of what a normaliser reads, in deviations from the median."
+    ),
+    "classifier_agreement": Meaning(
+        "Classifier agreement", "higher", "Share of reconstructions of which the classifier says the same."
+    ),
+    "classifier_kl": Meaning("Classifier KL", "lower", "KL of its answers on image and reconstruction, in nats."),
+    "classifier_accuracy": Meaning(
+        "The classifier's accuracy", "higher", "Share of images, not seen by it, that it is right about."
+    ),
+    "classifier_class_accuracy": Meaning("Its accuracy, mean over classes", "higher", "Guessing gets 1 / classes."),
+    "calibration_error": Meaning(
+        "Its calibration error", "lower", "How far its confidence is from its accuracy; 15 bins (Guo et al. 2017)."
+    ),
+    "sharpness": Meaning(
+        "Sharpness of reconstructions", "higher", "Energy of the Laplacian, over that of their images: 1 is as sharp."
+    ),
+    "w_distance": Meaning("Distance of w", "lower", "Between the encoder's and the mapping's w."),
+    "flip_rate": Meaning(
+        "Flip rate", "higher", "Share of images that change class when the coordinates found are moved."
+    ),
+    "cause_change": Meaning(
+        "Causes changed", "higher", "Images on which a coordinate found changes a cause: mean share."
+    ),
+    "other_change": Meaning("Other attributes changed", "lower", "The same of attributes that cause nothing."),
+    "cause_precision": Meaning("Precision of causes", "higher", "Coordinates that change a cause more than all else."),
+    "cause_recall": Meaning("Recall of causes", "higher", "Causes that some coordinate changes on a fifth of images."),
+}
+MEANINGS |= {  # of talking faces
+    "mouth_correlation": Meaning(
+        "Mouth correlation", "higher", "Correlation of the mouth's opening with the true one, frame by frame."
+    ),
+    "mouth_delay": Meaning("Mouth delay", "unknown", "Frames by which the mouth comes late; 0 is best."),
+    "audio_swap": Meaning(
+        "Audio swap", "unknown", "Change of the mouth under another sound, over that between two moments; 1 is as real."
+    ),
+    "motion_ratio": Meaning("Motion ratio", "unknown", "Motion of the mouth over that of real films; 1 is as real."),
+    "lse_d": Meaning("LSE-D", "lower", "Distance of lips to sound at the best shift, in a SyncNet."),
+    "lse_c": Meaning("LSE-C", "higher", "How much the best shift stands out from the others, in a SyncNet."),
+    "sync_offset": Meaning("Sync offset", "unknown", "The best shift, in frames; 0 is in time."),
+    "cpbd": Meaning("CPBD", "higher", "Share of edges on which no blur is noticed; compare it with real frames."),
+    "identity_distance": Meaning(
+        "Identity distance", "lower", "Distance of frames to their own still, over that to strangers' stills."
+    ),
+    "blinks_per_second": Meaning("Blinks", "unknown", "Closings of the eyes a second; compare it with real frames."),
+    "landmark_distance": Meaning("Landmark distance", "lower", "Of corners and lips to the true places, in pixels."),
 }
 PREFERRED_METRICS = ("fid", "fd", "kid", "precision", "recall", "density", "coverage", "modes_covered")
 PREFERRED_FEATURES = ("inception_v3", "efficientnet_lite0", "vgg16", "classifier", "random_conv", "pixels")
@@ -54,7 +107,7 @@ UNFIT_BELOW = 0.8
 BIASED = ("fid", "fd")
 """Metrics that fall as samples get more."""
 TRAINED, UNTRAINED = "", "untrained"
-REAL_VS_REAL = ("real against other real", "sanity")
+REAL_VS_REAL = ("real against other real", "sanity", "real frames")
 """Comparisons that show the best value a generator could reach."""
 LABELS = (TRAINED, UNTRAINED, *REAL_VS_REAL, "real against half of its modes", "real against noise")
 """From what is asked to what is known: the order of the table."""

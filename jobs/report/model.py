@@ -14,6 +14,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from jobs.files import replacing
+
 Outcome = Literal["running", "finished", "interrupted", "diverged", "failed", "cancelled"]
 Level = Literal["healthy", "warning", "failure"]
 
@@ -144,6 +146,47 @@ class Picture(Model):
     caption: str
 
 
+class ExplainedCoordinate(Model):
+    """A style coordinate that changes the classifier's mind."""
+
+    layer: str
+    channel: int
+    towards: str = Field(description="The class that it leads to")
+    way: Literal["up", "down"] = Field(description="Moved that way")
+    effect: float = Field(description="Mean change of that class's log-odds, over images of other classes")
+    two_sided: float = Field(description="Mean of that and of the loss when images of the class are moved back")
+    changed_share: float
+    score_change: float | None = Field(None, description="Mean absolute change of the discriminator's score")
+    attributes: dict[str, float] = Field(
+        {}, description="Of data with known attributes: the share of images on which each changes"
+    )
+
+
+class ExplainedImage(Model):
+    """A row of the sheet."""
+
+    said: str = Field(description="The classifier's answer on the reconstruction")
+    probabilities: tuple[float, ...] = Field(description="Of the shown class, under every picture of the row")
+
+
+class Explanation(Model):
+    """What changes the classifier's mind. A sheet in the run directory: each row an image, its reconstruction, then
+    the first coordinates moved down and up."""
+
+    path: str
+    class_names: tuple[str, ...]
+    shown_class: str
+    coordinates: tuple[ExplainedCoordinate, ...]
+    shown_coordinates: int
+    images: tuple[ExplainedImage, ...]
+    explained: int = Field(description="Images that were moved along every coordinate")
+    given: int = Field(description="Images before any were left out as unstable or unreal")
+    encoded: bool = Field(description="Whether they were real images, and not made from latents")
+    strategy: str
+    flips_independent: tuple[float, ...] = Field((), description="By 1, 2, ... coordinates: share that change class")
+    flips_subset: tuple[float, ...] = Field((), description="The same with the coordinates that serve each image best")
+
+
 class Attempt(Model):
     """One start of the run, up to its end or to the next start."""
 
@@ -172,6 +215,26 @@ class Checkpoint(Model):
     bytes: int | None = None
 
 
+class Operator(Model):
+    """An operator, or a kernel of a GPU, in a profile."""
+
+    name: str
+    seconds: float = Field(description="Spent in it and in nothing that it calls")
+    share: float = Field(description="Of the seconds of all operators")
+    calls: int
+
+
+class Profile(Model):
+    """Some iterations, looked at closely; see `gankiln run --profile`."""
+
+    images: int
+    iterations: int
+    seconds: float
+    waiting_ratio: float = Field(description="Share of `seconds` spent waiting for data")
+    operators: tuple[Operator, ...] = ()
+    path: str = Field(description="The trace, for chrome://tracing or ui.perfetto.dev")
+
+
 class ReportFacts(Model):
     """What a run knows about itself when it reports; the rest is read from the run directory."""
 
@@ -187,6 +250,7 @@ class ReportFacts(Model):
     outcome_message: str | None = Field(None, description="Why it stopped, where it did not simply finish")
     question: str | None = None
     headline: tuple[str, str] | None = Field(None, description="(metric, features) that opens the report")
+    drawn_from: str = Field("latents", description="What the pictures of a grid are made from, the same in every grid")
     metrics: tuple[MetricRow, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     effective: dict[str, Any] = {}
@@ -197,8 +261,17 @@ class ReportFacts(Model):
     data: DataFacts | None = None
     modes: Modes | None = None
     nearest: Nearest | None = None
+    explanation: Explanation | None = None
     pictures: tuple[Picture, ...] = ()
+    time_seconds: dict[str, float] = Field(
+        {},
+        description="Where the time from the first to the last step went: training, waiting for data, samples, checks, "
+        "evaluation, checkpoints",
+    )
     waiting_ratio: float | None = Field(None, description="Share of training time spent waiting for data")
+    idle_ratio: float | None = Field(None, description="Share of the time from first to last step not spent in steps")
+    idle_ratio_without_evaluation: float | None = Field(None, description="The same, evaluation left out of the time")
+    profile: Profile | None = Field(None, description="Read from events.jsonl where empty")
     versions: dict[str, str] = {}
     commands: tuple[str, ...] = Field(
         (), description="How to get this run again; a default is written where none is given"
@@ -278,13 +351,7 @@ def _plain(value: Any) -> Any:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes beside `path`, then renames: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path) as aside, aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -27,8 +27,8 @@ CHECKER_LIGHT, CHECKER_DARK = 204, 153
 
 
 def from_signed(image_NCHW: npt.NDArray[np.floating]) -> Images:
-    """Images in [-1, 1] as uint8, the way StyleGAN2 writes them: floor(127.5 x + 128), clipped."""
-    return (image_NCHW * 127.5 + 128).clip(0, 255).astype(np.uint8)
+    """Images in [-1, 1] as uint8, the way StyleGAN2 writes them: floor(127.5 x + 128), clipped; no number is black."""
+    return np.nan_to_num(image_NCHW * 127.5 + 128).clip(0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,12 @@ def png_bytes(picture: Image.Image) -> bytes:
 def write_png(path: Path, picture: Image.Image) -> None:
     """Writes `picture` to `path`, whole or not at all."""
     write_atomically(path, png_bytes(picture))
+
+
+def write_image(path: Path, image_CHW: Images) -> None:
+    """Writes one image to `path` as it is, transparency included."""
+    image_HWC = np.ascontiguousarray(_checked(image_CHW[None])[0].transpose(1, 2, 0))
+    write_png(path, Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC))
 
 
 def _checked(image_NCHW: Images) -> Images:

@@ -17,6 +17,8 @@ from jobs.report.model import Level, Nearest, NearestRow, Report, Verdict
 SEVERITY: dict[Level, int] = {"failure": 0, "warning": 1, "healthy": 2}
 REAL, NEAREST = "real.png", "nearest.png"
 STRIP_COLUMNS, STRIP_ROWS = 9, 3
+MOST_NAMED = 3
+FILM_SUFFIX = ".mp4"
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -51,6 +53,9 @@ class Shown:
     caption: str
     uri: str = ""
     problem: str = ""
+    is_film: bool = False
+    is_wide: bool = False
+    """Rows of many tiles: small ones would show nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,13 @@ def findings(out: Path, report: Report) -> list[Finding]:
     return sorted(latest, key=lambda finding: (SEVERITY[finding.verdict.verdict], finding.verdict.detector))
 
 
+def named(found: Sequence[Finding], level: Level) -> str:
+    """Which detectors say `level`; the first few by name."""
+    names = [words.title(finding.verdict.detector).lower() for finding in found if finding.verdict.verdict == level]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
+
+
 def _finding(out: Path, verdicts: list[Verdict]) -> Finding:
     now = verdicts[-1]
     evidence = now.evidence
@@ -105,8 +117,12 @@ def _before(verdicts: list[Verdict]) -> str:
 
 
 def picture(out: Path, path: str, caption: str) -> Shown:
+    """A picture, or a film if its name ends so."""
     try:
-        return Shown(caption, embed.embed(embed.open_picture(out, path)).uri)
+        if path.lower().endswith(FILM_SUFFIX):
+            return Shown(caption, embed.embed_film(out, path), is_film=True)
+        opened = embed.open_picture(out, path)
+        return Shown(caption, embed.embed(opened).uri, is_wide=opened.width > 2 * opened.height)
     except UnshowableError as problem:
         return Shown(caption, problem=str(problem))
 

@@ -12,5 +12,9 @@ class Section(BaseModel):
 class InputFile:
     """Marks a field whose text names a file or directory that the job reads.
 
-    `gankiln run` reads it from a disk. A worker fetches it first, where it is an address or lies in the store.
+    `gankiln run` reads it from a disk. A worker fetches it first, where it is an address or in the store; or, where
+    it is `streamed` (a directory of shards), brings each file when the job asks for it.
     """
+
+    def __init__(self, *, streamed: bool = False) -> None:
+        self.streamed = streamed

@@ -42,6 +42,9 @@ def _readable_path(path: str) -> str:
 
 Resolution = Annotated[int, Field(ge=4, le=1024), AfterValidator(_power_of_two)]
 DataPath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_readable_path), InputFile()]
+ShardPath = Annotated[
+    str, Field(min_length=1, max_length=4096), AfterValidator(_readable_path), InputFile(streamed=True)
+]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -59,9 +62,22 @@ class _Files(Section):
     )
     mirror: bool = Field(False, description="Show every image flipped left to right half of the time")
     labels: bool = Field(False, description="Read the class of every image too; an image without one is an error")
+    against_rest: str | None = Field(
+        None, min_length=1, max_length=200, description="Two classes only: the one of this name or number, and the rest"
+    )
+    balance: bool = Field(
+        False, description="Show every class equally often: an epoch repeats images of the smaller classes"
+    )
     max_images: int | None = Field(
         None, ge=1, description="Use at most so many images, spread evenly over the set in the order of names"
     )
+
+    @model_validator(mode="after")
+    def _classes_have_labels(self) -> Self:
+        for name in ("against_rest", "balance"):
+            if getattr(self, name) and not self.labels:
+                raise ValueError(f"{name} needs the classes of the images: set labels to true")
+        return self
 
 
 class ImageFolder(_Files):
@@ -155,4 +171,36 @@ class ModeGrid(Section):
         return self
 
 
-ImageData = Annotated[ImageFolder | ImageZip | IdxFiles | ModeGrid, Field(discriminator="kind")]
+Attribute = Literal["hue", "size", "stripes", "eye", "background", "rotation"]
+ATTRIBUTE_LEVELS: dict[Attribute, int] = {"hue": 6, "size": 4, "stripes": 4, "eye": 2, "background": 4, "rotation": 4}
+"""How many levels each attribute has: 0, 1, ... Always even, so that the two classes are equally frequent."""
+
+
+class PlantedAttributes(Section):
+    """A generated set with six independent attributes, and a label that depends on two of them by a known rule.
+
+    A striped oval body with or without an eye on a grey ground. With u = level / (levels - 1) of the two causal
+    attributes a and b, the class is 1 where u_a + u_b > 1, and where u_a + u_b = 1 with u_a > 1/2; a is the one with
+    more levels, or the first. What explains a classifier of these classes is therefore known exactly; there are 3,072
+    different images.
+    """
+
+    kind: Literal["planted_attributes"] = "planted_attributes"
+    resolution: Literal[32, 64] = Field(32, description="Width and height in pixels; finer stripes could not be told")
+    channels: Literal["rgb"] = Field("rgb", description="Always rgb: hue is one of the attributes")
+    mirror: Literal[False] = Field(False, description="Always false: a mirror image has another rotation")
+    labels: bool = Field(True, description="Give the class by the rule")
+    images: int = Field(20_000, ge=1, le=10_000_000, description="How many to draw")
+    seed: int = Field(0, ge=0, lt=2**63, description="The same seed draws the same images")
+    causal: tuple[Attribute, Attribute] = Field(
+        ("size", "eye"), description="The two attributes that the class depends on"
+    )
+
+    @model_validator(mode="after")
+    def _two_causes(self) -> Self:
+        if self.causal[0] == self.causal[1]:
+            raise ValueError(f"causal names {self.causal[0]} twice; the rule needs two different attributes")
+        return self
+
+
+ImageData = Annotated[ImageFolder | ImageZip | IdxFiles | ModeGrid | PlantedAttributes, Field(discriminator="kind")]

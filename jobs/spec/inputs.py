@@ -9,16 +9,25 @@ from pydantic.fields import FieldInfo
 from jobs.spec.base import InputFile
 
 
-def inputs(section: BaseModel, path: str = "") -> dict[str, str]:
+def inputs(section: BaseModel) -> dict[str, str]:
     """Dotted field -> the text written there, for every field marked `InputFile` that is set."""
-    found: dict[str, str] = {}
+    return {where: text for where, text, _ in _marked(section, "")}
+
+
+def streamed_inputs(section: BaseModel) -> frozenset[str]:
+    """Of `inputs`, the dotted fields of what is brought file by file."""
+    return frozenset(where for where, _, streamed in _marked(section, "") if streamed)
+
+
+def _marked(section: BaseModel, path: str) -> Iterator[tuple[str, str, bool]]:
+    """Every input that is set: its dotted field, its text, and whether it is streamed."""
     for name, field in type(section).model_fields.items():
         value, where = getattr(section, name), f"{path}.{name}".lstrip(".")
-        if isinstance(value, str) and _is_input(field):
-            found[where] = value
+        marks = list(_input_marks(field))
+        if isinstance(value, str) and marks:
+            yield where, value, any(mark.streamed for mark in marks)
         for inner, part in _sections(value, where):
-            found.update(inputs(inner, part))
-    return found
+            yield from _marked(inner, part)
 
 
 def _sections(value: Any, where: str) -> Iterator[tuple[BaseModel, str]]:
@@ -29,10 +38,10 @@ def _sections(value: Any, where: str) -> Iterator[tuple[BaseModel, str]]:
             yield from _sections(item, f"{where}[{index}]")
 
 
-def _is_input(field: FieldInfo) -> bool:
-    """Marked itself, or in a union such as `DataPath | None`."""
+def _input_marks(field: FieldInfo) -> Iterator[InputFile]:
+    """Its own, and those in a union such as `DataPath | None`."""
     members = [field, *(member for member in get_args(field.annotation) if hasattr(member, "__metadata__"))]
-    return any(isinstance(mark, InputFile) for member in members for mark in _marks(member))
+    yield from (mark for member in members for mark in _marks(member) if isinstance(mark, InputFile))
 
 
 def _marks(member: Any) -> tuple[Any, ...]:

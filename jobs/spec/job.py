@@ -5,29 +5,53 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jobs.spec.base import Section
+from jobs.spec.clips import ClipData
+from jobs.spec.data import ImageData
 from jobs.spec.diagnosis import Diagnosis
 from jobs.spec.evaluation import Evaluation
+from jobs.spec.pairs import TranslationData
+from jobs.spec.sketch import Sketch
+from jobs.spec.sketch_data import SketchData
 from jobs.spec.stylegan2 import StyleGAN2
+from jobs.spec.stylex import StylEx
+from jobs.spec.talking_face import TalkingFace
+from jobs.spec.translation import Translation
 
 NAME_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
-Recipe = Annotated[StyleGAN2, Field()]
-"""A union discriminated by `kind` as soon as there are two recipes."""
+Recipe = Annotated[StyleGAN2 | StylEx | TalkingFace | Translation | Sketch, Field(discriminator="kind")]
+"""Every recipe's section has its own `data`."""
+
+DataSection = ImageData | ClipData | TranslationData | SketchData
+"""Any recipe's `data`; each has `kind`, `resolution` and `mirror`."""
 
 
 class Training(Section):
     """How long, on what, and what is left behind on the way. The one clock is `images`: real images shown to D."""
 
-    images: int = Field(ge=1, description="Real images shown to the discriminator until the run ends")
+    images: int = Field(
+        ge=1, description="Real images shown to the discriminator until the run ends; of clips: windows of frames"
+    )
     batch: int | None = Field(None, ge=1, description="Images an iteration; default from the preset, else 32")
     micro_batch: int | None = Field(
         None, ge=1, description="Images at a time on the device; the gradients of a batch are accumulated over these"
+    )
+    max_memory_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Most that the tensors of training may take. A job that needs more is fitted: smaller "
+        "micro-batches, then activations computed twice. Default: what the device has free",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the device multiplies it in hardware, else fp32; the report says which"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(1, ge=1, le=1, description="GPUs of one machine; more than one is not supported yet")
+    compile: bool = Field(
+        False,
+        description="Compile generator and discriminator (recipes stylegan2, stylex); first steps take minutes. "
+        "On a CPU no gain was measured; on a GPU, nothing yet. Needs a C++ compiler; the cache keeps compiled code",
+    )
     deterministic: bool = Field(
         True, description="Bit-exact algorithms on CUDA, at some cost of speed; CPU runs are always exact"
     )

@@ -1,18 +1,24 @@
 """Text to a `Job`, or one SpecError that tells every mistake at once: where, what was given, what is allowed."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from jobs.errors import SpecError
 from jobs.spec import yaml_tree
+from jobs.spec.fill import Derived
 from jobs.spec.job import Job
-from jobs.spec.resolve import Derived, conflicts, resolve
+from jobs.spec.resolve import conflicts, resolve
+
+STUDY = "study"
+"""The key that makes a job spec a study: several runs, see variants.py."""
+SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -43,29 +49,55 @@ class Loaded:
     derived: tuple[Derived, ...]
 
 
+class Refused(Exception):
+    """What is wrong with a spec, mistake by mistake."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__(f"{len(problems)} mistakes")
+
+
 def load_file(path: Path) -> Loaded:
     """The job in a file. Raises SpecError with every mistake in it."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise SpecError(f"{path}: no such file", hint=_neighbours(path)) from None
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}") from None
-    return load(text, str(path))
+    return load(read_spec(path), str(path))
 
 
 def load(text: str | bytes, source: str) -> Loaded:
     """The job in `text`; `source` names it in messages. Raises SpecError with every mistake in it."""
     tree = yaml_tree.parse(text, source)
+    if STUDY in tree.value:
+        raise SpecError(f"{source}: is a study, which is many runs; one job is wanted here")
     try:
-        written = Job.model_validate(tree.value)
-    except ValidationError as error:
-        problems = _problems(error.errors(include_url=False), tree.value)
-        raise _spec_error(problems, source, tree) from None
+        return interpret(tree.value)
+    except Refused as refused:
+        raise spec_error(refused.problems, source, tree) from None
+
+
+def read_spec(path: Path) -> bytes:
+    """The content of a spec file. Raises SpecError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file", hint=_neighbours(path)) from None
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}") from None
+
+
+def interpret(value: Any) -> Loaded:
+    """The job in a parsed spec, resolved. Raises Refused."""
+    written = validate(Job, value)
     job, derived = resolve(written)
     if found := [Problem(path, message) for path, message in conflicts(job)]:
-        raise _spec_error(found, source, tree)
+        raise Refused(found)
     return Loaded(written, job, derived)
+
+
+def validate(section: type[SectionT], value: Any) -> SectionT:
+    """`value` as a section. Raises Refused."""
+    try:
+        return section.model_validate(value)
+    except ValidationError as error:
+        raise Refused(_problems(error.errors(include_url=False), value, section)) from None
 
 
 def dotted(path: yaml_tree.Path) -> str:
@@ -76,17 +108,18 @@ def dotted(path: yaml_tree.Path) -> str:
     return text.removeprefix(".") or "(the whole spec)"
 
 
-def _spec_error(problems: list[Problem], source: str, tree: yaml_tree.Tree) -> SpecError:
+def spec_error(problems: list[Problem], source: str, tree: yaml_tree.Tree) -> SpecError:
+    """Every mistake in one error, in the order of the file."""
     ordered = sorted(problems, key=lambda problem: (tree.position(problem.path).line, problem.path != ()))
     count = f"{len(ordered)} mistakes" if len(ordered) > 1 else "1 mistake"
     return SpecError("\n".join([f"{source}: {count}", *(problem.text(source, tree) for problem in ordered)]))
 
 
-def _problems(errors: Iterable[ErrorDetails], value: Any) -> list[Problem]:
+def _problems(errors: Iterable[ErrorDetails], value: Any, root: type[BaseModel]) -> list[Problem]:
     """One problem a place: what a union's members each say about it is joined by `or`."""
     by_path: dict[yaml_tree.Path, list[Problem]] = {}
     for error in errors:
-        problem = _problem(error, value)
+        problem = _problem(error, value, root)
         by_path.setdefault(problem.path, []).append(problem)
     return [_joined(group) for group in by_path.values()]
 
@@ -97,11 +130,11 @@ def _joined(group: list[Problem]) -> Problem:
     return Problem(first.path, " or ".join(messages), first.given, first.suggestion)
 
 
-def _problem(error: ErrorDetails, value: Any) -> Problem:
+def _problem(error: ErrorDetails, value: Any, root: type[BaseModel]) -> Problem:
     path = _written_path(error["loc"], value)
     match error["type"]:
         case "extra_forbidden":
-            allowed = _keys_beside(error["loc"])
+            allowed = _keys_beside(error["loc"], root)
             message = f"unknown key; allowed here: {', '.join(allowed)}"
             return Problem(path, message, _shown(error["input"]), _closest(str(path[-1]), allowed))
         case "missing":
@@ -143,9 +176,9 @@ def _written_path(loc: tuple[int | str, ...], value: Any) -> yaml_tree.Path:
     return tuple(path)
 
 
-def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
+def _keys_beside(loc: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
     """The keys of the section that holds the last part of `loc`."""
-    section: Any = Job
+    section: Any = root
     for part in loc[:-1]:
         section = _descend(section, part)
     return sorted(section.model_fields) if _is_section(section) else []
@@ -156,14 +189,23 @@ def _descend(annotation: Any, part: int | str) -> Any:
     if _is_section(annotation):
         field = annotation.model_fields.get(part)
         return annotation if field is None else field.annotation
-    members = [_unwrapped(member) for member in get_args(annotation)]
+    if get_origin(annotation) is dict:
+        return get_args(annotation)[1]
+    members = list(_members(annotation))
     sections = [member for member in members if _is_section(member)]
     for section in sections:
         if _has_tag(section, part):
             return section
     if isinstance(part, int) and members:
-        return members[0]
+        lists = [member for member in members if get_origin(member) in (list, tuple)]
+        return _unwrapped(get_args(lists[0])[0]) if lists else members[0]
     return _descend(sections[0], part) if len(sections) == 1 else annotation
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """What a union is made of, unions within it taken apart; the items of a list."""
+    for member in map(_unwrapped, get_args(annotation)):
+        yield from _members(member) if get_origin(member) in (Union, UnionType) else (member,)
 
 
 def _has_tag(section: type[BaseModel], tag: int | str) -> bool:

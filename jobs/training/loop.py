@@ -13,12 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from jobs.errors import Diverged, Interrupted
 from jobs.events import EventLog
 from jobs.training.recipe import Recipe
 from jobs.training.seeds import seed_step
 from jobs.training.state import Progress
+
+STEP, WAITING = "step", "waiting for data"
+"""What a profile calls these parts of the loop."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,10 @@ def train(
     Raises Interrupted after a last checkpoint when `should_stop` says so, and Diverged, without one, when a loss is not
     finite. The state after `n` images does not depend on where the run was stopped on the way.
     """
-    meter = Meter(plan, events, progress)
     if progress.images == 0:
         hooks.samples(progress)
         hooks.check(progress)
+    meter = Meter(plan, events, progress)
     while progress.images < plan.images:
         if should_stop():
             meter.report(progress)
@@ -97,7 +101,8 @@ def train(
         with meter.waiting():
             batch = next(batches)
         seed_step(plan.seed, plan.rank, progress.images)
-        scalars = recipe.step(batch, progress.images)
+        with record_function(STEP):
+            scalars = recipe.step(batch, progress.images)
         meter.count(scalars)
         before, progress.images = progress.images, progress.images + plan.batch
         hooks.observe(progress.images, scalars)
@@ -113,20 +118,24 @@ def _after_step(plan: Plan, hooks: Hooks, meter: "Meter", before: int, progress:
 
     if meter.is_due() or due(plan.checkpoint_images):
         meter.report(progress)
-        hooks.reported(progress)
-    with meter.paused(progress):
-        if due(plan.sample_images):
+        with meter.paused(progress, "checks"):
+            hooks.reported(progress)
+    if due(plan.sample_images):
+        with meter.paused(progress, "samples"):
             hooks.samples(progress)
-        if plan.evaluate_images is not None and due(plan.evaluate_images) and not ends:
+    if plan.evaluate_images is not None and due(plan.evaluate_images) and not ends:
+        with meter.paused(progress, "evaluation"):
             hooks.evaluate(progress)
-        if due(plan.sample_images) or due(plan.checkpoint_images):
+    if due(plan.sample_images) or due(plan.checkpoint_images):
+        with meter.paused(progress, "checks"):
             hooks.check(progress)
-        if due(plan.checkpoint_images):
+    if due(plan.checkpoint_images):
+        with meter.paused(progress, "checkpoints"):
             hooks.checkpoint(progress)
 
 
 class Meter:
-    """Speed, waiting time and mean losses since the last progress event."""
+    """Speed, mean losses, and where the time went."""
 
     def __init__(self, plan: Plan, events: EventLog, progress: Progress) -> None:
         self.plan, self.events = plan, events
@@ -135,6 +144,7 @@ class Meter:
         self.started = self.last = time.monotonic()
         self.last_images = progress.images
         self.not_training_seconds = self.not_training_since = self.waited_seconds = 0.0
+        self.time_seconds = progress.time_seconds
 
     def count(self, scalars: dict[str, Tensor]) -> None:
         self.means.add(scalars)
@@ -144,12 +154,25 @@ class Meter:
 
     def waiting(self) -> "_Timer":
         """Time spent waiting for data."""
-        return _Timer(self._waited)
+        return _Timer(WAITING, self._waited)
 
-    def paused(self, progress: Progress) -> "_Timer":
-        """Time spent on samples, evaluation and checkpoints: not training."""
+    def paused(self, progress: Progress, what: str) -> "_Timer":
+        """Time spent on `what`: not training. Where it went is told from the first step to the last."""
+        self.take_stock(progress)
+
+        def add(seconds: float) -> None:
+            self.not_training_seconds += seconds
+            self.not_training_since += seconds
+            if progress.images < self.plan.images:
+                self.time_seconds[what] = self.time_seconds.get(what, 0.0) + seconds
+
+        return _Timer(what, add)
+
+    def take_stock(self, progress: Progress) -> None:
+        """Writes into `progress` how much time was spent training so far, waiting for data included."""
         progress.seconds = self.seconds()
-        return _Timer(self._paused)
+        self.time_seconds["training"] = progress.seconds - self.time_seconds.get("waiting", 0.0)
+        progress.time_seconds = self.time_seconds
 
     def seconds(self) -> float:
         """Seconds of training, over all attempts."""
@@ -163,7 +186,7 @@ class Meter:
         images = progress.images - self.last_images
         if images == 0:
             return
-        progress.seconds = self.seconds()
+        self.take_stock(progress)
         elapsed = max(now - self.last - self.not_training_since, 1e-9)
         self.events.write(
             "progress",
@@ -175,28 +198,28 @@ class Meter:
             statistics={k: v for k, v in scalars.items() if not k.startswith("loss.")},
             waiting_ratio=round(min(self.waited_seconds / elapsed, 1.0), 4),
             memory_bytes=peak_memory_bytes(),
+            time_seconds={what: round(seconds, 3) for what, seconds in self.time_seconds.items()},
         )
         self.last, self.last_images = time.monotonic(), progress.images
         self.not_training_since = self.waited_seconds = 0.0
 
     def _waited(self, seconds: float) -> None:
         self.waited_seconds += seconds
-
-    def _paused(self, seconds: float) -> None:
-        self.not_training_seconds += seconds
-        self.not_training_since += seconds
+        self.time_seconds["waiting"] = self.time_seconds.get("waiting", 0.0) + seconds
 
 
 class _Timer:
-    """Gives the seconds of a `with` block to `done`."""
+    """Gives the seconds of a `with` block to `done`; a profile shows it by its name."""
 
-    def __init__(self, done: Callable[[float], None]) -> None:
-        self.done = done
+    def __init__(self, name: str, done: Callable[[float], None]) -> None:
+        self.shown, self.done = record_function(name), done
 
     def __enter__(self) -> None:
+        self.shown.__enter__()
         self.started = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
+        self.shown.__exit__(None, None, None)
         self.done(time.monotonic() - self.started)
 
 

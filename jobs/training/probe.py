@@ -2,6 +2,7 @@
 the recipe, none advances its clock. A recipe that lacks one is simply not examined in that way.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -35,6 +36,23 @@ class Judged(Protocol):
 
 
 @runtime_checkable
+class JudgedByMany(Protocol):
+    """It has several discriminators."""
+
+    @property
+    def judges(self) -> Mapping[str, Judged]:
+        """Each by its name, which the scalar of its loss has too: `loss.NAME`."""
+        ...
+
+
+def judges_of(recipe: Any) -> Mapping[str, Judged]:
+    """Every discriminator of `recipe` that can be asked, by name."""
+    if isinstance(recipe, JudgedByMany):
+        return recipe.judges
+    return {"discriminator": recipe} if isinstance(recipe, Judged) else {}
+
+
+@runtime_checkable
 class Styled(Protocol):
     """Its pictures depend on a style and on noise, and each can be held while the other changes."""
 
@@ -44,9 +62,36 @@ class Styled(Protocol):
 
 
 @runtime_checkable
+class Staged(Protocol):
+    """Some of its optimizers make no step at times, and are meant not to: their turn comes later, or is over."""
+
+    def resting(self, images: int) -> frozenset[str]:
+        """Their names at `images`."""
+        ...
+
+
+@runtime_checkable
+class Growing(Protocol):
+    """Layers join as resolution grows."""
+
+    def stages(self) -> tuple[int, ...]:
+        """Image counts at which a step trains every layer, between them."""
+        ...
+
+
+@runtime_checkable
 class Adjustable(Protocol):
     """Its learning rates and penalties can be changed between two steps."""
 
     def adjust(self, *, learning_rate_factor: float, r1_gamma_factor: float) -> None:
         """Sets learning rates and gamma to the spec's, times these factors; calling it twice is calling it once."""
+        ...
+
+
+@runtime_checkable
+class Late(Protocol):
+    """Some tensors of an optimizer that steps learn only later, as the spec says."""
+
+    def late(self, images: int) -> Collection[Tensor]:
+        """Those that do not learn in the step after `images`."""
         ...

@@ -1,6 +1,7 @@
 """What the loop asks of a GAN, entire: one update, some pictures, its parts. Nothing to inherit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -13,6 +14,21 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a recipe knows of its data when it is built."""
+
+    class_counts: tuple[int, ...] = ()
+    """Training images of each class; empty where there are no labels."""
+    conditions: Callable[[int, int], Any] | None = None
+    """(count, seed) -> what pictures are made from, as the dataset gives it; None where there is no data at hand: then
+    only recipes that draw from latents alone can `sample`."""
+    classifier: nn.Module | None = None
+    """Image [N, C, H, W] in [-1, 1] -> logits; frozen. None where weights are loaded later, or there is none."""
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None
+    """A distance of two batches of images in [-1, 1], mean over images, of frozen networks; None: not for training."""
 
 
 class Recipe(Protocol):

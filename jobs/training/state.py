@@ -8,6 +8,7 @@
 A checkpoint exists when its MANIFEST.json does: a kill at any moment leaves the previous one as the newest.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -19,7 +20,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from jobs.errors import DataError, GankilnError, StoreError
 from jobs.training.recipe import Recipe
@@ -37,6 +37,11 @@ class Progress:
     attempts: int = 0
     diagnosis: dict[str, Any] = field(default_factory=dict)
     """What the run's detectors must know of earlier checks, in plain values."""
+    fitted: dict[str, Any] = field(default_factory=dict)
+    """How the job was fitted into memory: `micro_batch`, `recompute`; empty where it was not."""
+    time_seconds: dict[str, float] = field(default_factory=dict)
+    """Where the time from the first to the last step went, over all attempts: training, waiting, samples, checks,
+    evaluation, checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -48,38 +53,71 @@ class Checkpoint:
     size_bytes: int
 
 
-def save(
-    folder: Path, progress: Progress, recipe: Recipe, metadata: Mapping[str, str], *, keep: int,
-    spare: int | None = None,
-) -> Checkpoint:  # fmt: skip
-    """Writes the checkpoint of `progress.images` below `folder`; deletes all but the newest `keep` and that at `spare`.
+@dataclass(frozen=True)
+class Snapshot:
+    """A run at one moment, copied to main memory: training may go on while it is written."""
+
+    progress: dict[str, Any]
+    parts: dict[str, Any]
+    generator: dict[str, torch.Tensor]
+    metadata: dict[str, str]
+
+    @property
+    def images(self) -> int:
+        """Where it was taken."""
+        return int(self.progress["images"])
+
+
+def snapshot(progress: Progress, recipe: Recipe, metadata: Mapping[str, str]) -> Snapshot:
+    """Everything that a checkpoint of `recipe` at `progress` holds."""
+    parts = {name: _copied(part.state_dict()) for name, part in recipe.parts.items()}
+    generator = _copied(recipe.generator_ema.state_dict())
+    return Snapshot(copy.deepcopy(asdict(progress)), parts, generator, dict(metadata))
+
+
+def _copied(value: Any) -> Any:
+    """Nested `value` with every tensor copied to main memory."""
+    match value:
+        case torch.Tensor():
+            return value.detach().to("cpu", copy=True).contiguous()
+        case dict():
+            return {key: _copied(inner) for key, inner in value.items()}
+        case list():
+            return [_copied(inner) for inner in value]
+        case tuple():
+            return tuple(_copied(inner) for inner in value)
+        case _:
+            return value
+
+
+def save(folder: Path, taken: Snapshot, *, keep: int, spare: int | None = None) -> Checkpoint:
+    """Writes a checkpoint below `folder`; deletes all but the newest `keep` and that at `spare` images.
 
     Raises StoreError when the disk is full.
     """
-    final = folder / f"{progress.images:09d}"
-    aside = folder / f".writing-{progress.images:09d}"
+    final = folder / f"{taken.images:09d}"
+    aside = folder / f".writing-{taken.images:09d}"
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        parts = {name: part.state_dict() for name, part in recipe.parts.items()}
         with (aside / "state.pt").open("wb") as file:
-            torch.save({"format": FORMAT, "progress": asdict(progress), "parts": parts}, file)
+            torch.save({"format": FORMAT, "progress": taken.progress, "parts": taken.parts}, file)
             _sync(file.fileno())
-        save_file(_tensors(recipe.generator_ema), aside / "generator.safetensors", metadata=dict(metadata))
-        _write_manifest(aside, progress)
+        save_file(taken.generator, aside / "generator.safetensors", metadata=taken.metadata)
+        _write_manifest(aside, taken.images)
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
         _sync_folder(folder)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise StoreError(
-            f"the checkpoint at {progress.images} images could not be written: {error.strerror}",
+            f"the checkpoint at {taken.images} images could not be written: {error.strerror}",
             hint="free some space, or lower training.checkpoints_kept; the previous checkpoint is intact",
         ) from error
     for old in complete(folder)[:-keep]:
         if old.images != spare:
             shutil.rmtree(old.path, ignore_errors=True)
-    return Checkpoint(final, progress.images, sum(file.stat().st_size for file in final.iterdir()))
+    return Checkpoint(final, taken.images, sum(file.stat().st_size for file in final.iterdir()))
 
 
 def restore(folder: Path, recipe: Recipe) -> tuple[Progress, list[str]]:
@@ -150,9 +188,9 @@ def _manifest(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _write_manifest(folder: Path, progress: Progress) -> None:
+def _write_manifest(folder: Path, images: int) -> None:
     files = {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in sorted(folder.iterdir())}
-    content = json.dumps({"format": FORMAT, "images": progress.images, "files": files}, indent=1)
+    content = json.dumps({"format": FORMAT, "images": images, "files": files}, indent=1)
     with (folder / MANIFEST).open("w", encoding="utf-8") as stream:
         stream.write(content)
         stream.flush()
@@ -177,10 +215,6 @@ def _other_spec(path: Path, name: str, error: Exception) -> GankilnError:
         f"{path}: the state of {name} does not fit the spec ({str(error).splitlines()[0]})",
         hint="the run directory belongs to another spec; use a new --out",
     )
-
-
-def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
 
 
 def _sync(descriptor: int) -> None:

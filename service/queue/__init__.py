@@ -17,6 +17,7 @@ from service.queue.model import (
     QueueSettings,
     SpecFacts,
     Status,
+    StudyFacts,
     TimeLimits,
 )
 from service.queue.queue import Queue
@@ -50,6 +51,7 @@ __all__ = [
     "Reason",
     "SpecFacts",
     "Status",
+    "StudyFacts",
     "SystemClock",
     "TimeLimits",
     "Validate",

@@ -15,12 +15,12 @@ from service.queue import keys, transitions
 from service.queue.errors import JobGone, JobNotFound, NotPossible
 from service.queue.hints import Hints
 from service.queue.log import Draft, JobLog
-from service.queue.model import QueueSettings, SpecFacts, is_job_id
+from service.queue.model import QueueSettings, SpecFacts, StudyFacts, is_job_id
 from service.store import KeyNotFound, Stat, Store, StoreRefused
 
 PAGE = 100  # dropped objects that one poll looks at
 
-Validate = Callable[[bytes, str], SpecFacts]
+Validate = Callable[[bytes, str], SpecFacts | StudyFacts]
 """(content, file name) -> what the queue needs to know. Raises SpecError, whose text goes to the submitter."""
 
 Verb = Literal["cancel", "pause", "resume", "supersede"]
@@ -40,10 +40,12 @@ class IngestReport:
     """Inbox key -> why nothing was to be done: the same job is there already, or `on_change: ignore`."""
     controls: list[str] = field(default_factory=list)
     """Control files that were obeyed."""
+    studies: list[str] = field(default_factory=list)
+    """Ids of new studies, which have no jobs yet."""
 
     @property
     def empty(self) -> bool:
-        return not (self.created or self.rejected or self.dropped or self.controls)
+        return not (self.created or self.rejected or self.dropped or self.controls or self.studies)
 
 
 class Inbox:
@@ -109,11 +111,26 @@ class Inbox:
             return  # somebody is writing into the file at this moment
         facts = _facts_of(content, stat.key, validate)
         job_id = identity(stat.key, content, stat.modified_seconds)
-        if reason := self._reason_to_drop(job_id, facts):
+        if isinstance(facts, StudyFacts):
+            self._keep_study(job_id, facts, content, report)
+        elif reason := self._reason_to_drop(job_id, facts):
             report.dropped[stat.key] = reason
         else:
             self._make_job(job_id, facts, content, stat.key, report)
         self._clear(stat)
+
+    def add(self, job_id: str, facts: SpecFacts, content: bytes, source: str) -> IngestReport:
+        """Make a job of `content` under an id that follows from `source`. Safe to repeat, by anyone."""
+        report = IngestReport()
+        self._make_job(job_id, facts, content, source, report)
+        return report
+
+    def _keep_study(self, study_id: str, facts: StudyFacts, content: bytes, report: IngestReport) -> None:
+        """Spec, name, hint: in this order, each safe to repeat."""
+        self._store.create(keys.study(study_id, "spec.yaml"), content)
+        self._store.put(f"{keys.study_names(facts.name)}{study_id}", b"")
+        self._store.put(keys.open_study(study_id), b"")
+        report.studies.append(study_id)
 
     def _reason_to_drop(self, job_id: str, facts: SpecFacts) -> str | None:
         if facts.idempotency_key is not None:
@@ -147,6 +164,8 @@ class Inbox:
             report.dropped[source] = f"job {job_id} is there already"
         if head:
             self._hints.settle(head.state)
+            if facts.fingerprint:
+                self._store.create(keys.run(facts.fingerprint), job_id.encode())
         if facts.on_change == "supersede":
             self._supersede(job_id, facts.name)
 
@@ -199,7 +218,7 @@ def identity(inbox_key: str, content: bytes, modified_seconds: float) -> str:
     return keys.ticket(inbox_key) or keys.job_id(modified_seconds, f"{inbox_key}\n{digest}".encode())
 
 
-def _facts_of(content: bytes, key: str, validate: Validate) -> SpecFacts:
+def _facts_of(content: bytes, key: str, validate: Validate) -> SpecFacts | StudyFacts:
     """Whatever goes wrong with one spec is that spec's rejection and never the end of the worker."""
     try:
         return validate(content, key.rpartition("/")[2])

@@ -17,8 +17,17 @@ delete of an old hint can never remove a new one. At every moment a job that is 
     paused/<id>-<index>                       waits for `resume`
     done/<yyyy>/<mm>/<dd>/<status>-<id>-<index>   the history, by day
 
+    studies/<id>/spec.yaml                    a study as it was dropped
+    studies/<id>/runs/<variant>.s<seed>/<job> which job is which run of it; an equal run of another study may be it
+    studies/<id>/trials/0001.json ...         what a search tries: create-if-absent, so that any worker may ask
+    studies/<id>/study.json                   the comparison as it stands
+    studies/<id>/cancelled                    nobody goes on with it
+    studies/open/<id>                         hint: not all of its runs have ended
+    studies/names/<name>/<id>                 which studies have this name
+
     names/<name>/<id>                         which jobs have this name
     keys/<sha256 of the idempotency key>      the id of the one job it stands for
+    keys/run-<fingerprint>                    the id of the first job that computes this, for studies to reuse
     gc/due/<yyyymmdd>-<what>-<id>             when what a finished job left may go
     gc/tomb/<id>                              the job was removed; kept for ever
 
@@ -42,6 +51,7 @@ PAUSED = "paused/"
 DONE = "done/"
 DEAD = "dead/"
 DUE = "gc/due/"
+OPEN_STUDIES = "studies/open/"
 
 _MARKER = re.compile(rf"(?:^|[-/])(?P<id>{JOB_ID_PATTERN})-(?P<index>\d{{8}})$")
 _READY = re.compile(rf"^ready/(?P<rank>\d\d)/(?P<queued>\d{{12}})-{JOB_ID_PATTERN}-\d{{8}}$")
@@ -88,6 +98,30 @@ def dead_card(job_id: str) -> str:
 
 def name(job_name: str, job_id: str) -> str:
     return f"names/{job_name}/{job_id}"
+
+
+def study(study_id: str, path: str) -> str:
+    return f"studies/{study_id}/{path}"
+
+
+def open_study(study_id: str) -> str:
+    return f"{OPEN_STUDIES}{study_id}"
+
+
+def study_names(study_name: str) -> str:
+    return f"studies/names/{study_name}/"
+
+
+def study_run(study_id: str, run: str, job_id: str) -> str:
+    return f"studies/{study_id}/runs/{run}/{job_id}"
+
+
+def study_results(study_name: str, study_id: str) -> str:
+    return f"results/{study_name}/{study_id}"
+
+
+def run(fingerprint: str) -> str:
+    return f"keys/run-{fingerprint}"
 
 
 def idempotency(key: str) -> str:

@@ -86,8 +86,16 @@ class SpecFacts(Record):
     """What a new spec with the name of an unfinished job does: become a second job, cancel the first, or nothing."""
     idempotency_key: str | None = Field(None, max_length=200)
     """Specs with one key are one job, whatever their content."""
+    fingerprint: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """Of what the job computes; the first job of each is found by it."""
     budgets: Budgets = Budgets()
     limits: TimeLimits = TimeLimits()
+
+
+class StudyFacts(Record):
+    """What the queue must know of a study: it keeps it, and whoever tends studies makes jobs of it."""
+
+    name: JobName
 
 
 class Checkpoint(Record):
@@ -136,7 +144,7 @@ class Failure(Record):
 class CancelRequest(Record):
     """Somebody wants the job to stop."""
 
-    reason: Literal["cancelled", "superseded"] = "cancelled"
+    reason: Literal["cancelled", "superseded", "pruned"] = "cancelled"
     message: Message = ""
 
 

@@ -15,7 +15,7 @@ from service.queue.hints import Hints
 from service.queue.ingest import Inbox, IngestReport, Validate, Verb
 from service.queue.lease import Lease
 from service.queue.log import Draft, Head, JobLog
-from service.queue.model import PRIORITIES, CancelRequest, Checkpoint, EntryKind, JobState, QueueSettings
+from service.queue.model import PRIORITIES, CancelRequest, Checkpoint, EntryKind, JobState, QueueSettings, SpecFacts
 from service.queue.retention import Retention
 from service.queue.views import Depth, JobView, Overview, Views, Why
 from service.queue.watch import Watch, Watcher
@@ -152,9 +152,17 @@ class Queue:
         self.store.put(f"{keys.INBOX}{keys.slug(name)}.{job_id}.yaml", spec)
         return job_id
 
+    def add(self, job_id: str, facts: SpecFacts, spec: bytes, source: str) -> None:
+        """Make a job without the inbox, under an id that follows from `source`. Safe to repeat, by anyone."""
+        self._inbox.add(job_id, facts, spec, source)
+
     def cancel(self, job: str, message: str = "") -> JobState:
         """Ask a running job to stop, or take a waiting one out. Raises JobNotFound, NotPossible."""
         return self._request_cancel(job, CancelRequest(message=message))
+
+    def prune(self, job: str, message: str) -> JobState:
+        """`cancel`, because a search gives the job up."""
+        return self._request_cancel(job, CancelRequest(reason="pruned", message=message))
 
     def pause(self, job: str) -> JobState:
         """Ask a running job to checkpoint and stop, or hold a waiting one back, until `resume`."""

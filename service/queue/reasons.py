@@ -33,6 +33,8 @@ Reason = Literal[
     # What a person asked for.
     "cancelled",
     "superseded",
+    # What a search decided.
+    "pruned",
 ]
 
 Interruption = Literal["drain", "preempted", "paused", "quarantine", "store_outage"]
@@ -79,6 +81,7 @@ REASONS: dict[Reason, ReasonFacts] = {
         "never", "Worker after worker was lost while it ran this job; the job may be what kills them.", LOGS
     ),
     "cancelled": ReasonFacts("never", "Somebody cancelled the job.", RETRY),
+    "pruned": ReasonFacts("never", "A search gave it up: other trials were better at this point.", RETRY),
     "superseded": ReasonFacts("never", "A newer spec of the same name took its place.", "gankiln status {name}"),
 }
 

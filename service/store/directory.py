@@ -362,8 +362,12 @@ def _translated(error: OSError, operation: str, key: str) -> StoreError | StoreR
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return FullStore(sentence, hint="make room, or give the store another directory")
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return StoreRefused(sentence, hint="the user of this process needs to read and write in the store")
+        case errno.EROFS:
+            return StoreRefused(sentence, hint="put the store on a writable file system: docker run -v DIRECTORY:/work")
+        case errno.EACCES | errno.EPERM:
+            return StoreRefused(
+                sentence, hint=f"this process runs as user {os.geteuid()}, who needs to read and write in the store"
+            )
         case errno.ENOTDIR | errno.EISDIR | errno.ELOOP | errno.ENOTEMPTY | errno.EEXIST:
             return StoreError(sentence, hint="a file and a folder, or a symbolic link, share this name; remove one")
         case _:

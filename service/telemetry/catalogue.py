@@ -74,6 +74,10 @@ WORKERS = _gauge("gankiln_workers", "Workers that hold a job", "state", known=_e
 OLDEST_HEARTBEAT = _gauge(
     "gankiln_active_job_heartbeat_oldest_timestamp_seconds", "The oldest last heartbeat among the running jobs"
 )
+STUDY_RUNS = _gauge("gankiln_study_runs", "Runs of the open studies", "study", "state", most=300)
+STUDY_BEST = _gauge(
+    "gankiln_study_best_value", "Best value of the primary metric so far", "study", "metric", "features", most=60
+)
 SCAN_SUCCESS = _gauge("gankiln_scan_last_success_timestamp_seconds", "When the queue was last read without an error")
 SCAN_SECONDS = _gauge("gankiln_scan_duration_seconds", "How long the last scan of the queue took")
 
@@ -110,6 +114,7 @@ JOB_INFO = _gauge(
     "resolution",
     most=1,
 )
+ATTEMPT_STARTED = _gauge("gankiln_attempt_started_timestamp_seconds", "When the attempt that runs here began")
 QUEUE_WAIT = _histogram("gankiln_queue_wait_seconds", "From submission to the first claim", buckets=DURATION_BUCKETS)
 JOB_SECONDS = _histogram(
     "gankiln_job_duration_seconds", "Run time of a job over all its attempts", "outcome", buckets=DURATION_BUCKETS
@@ -130,11 +135,20 @@ TRAIN_ADA = _gauge("gankiln_train_ada_p", "Probability of adaptive augmentation"
 TRAIN_NONFINITE = Metric(
     "gankiln_train_nonfinite_total", "counter", "Runs stopped by a number that is not finite", ("what",)
 )
-TRAIN_PHASE = Metric("gankiln_train_phase_seconds_total", "counter", "Where the training time goes", ("phase",))
+TRAIN_PHASE = Metric(
+    "gankiln_train_phase_seconds_total",
+    "counter",
+    "Where the time from the first to the last step goes: step, data (waiting for it), samples, checks, evaluation, "
+    "checkpoints",
+    ("phase",),
+)
 EVAL_METRIC = _gauge("gankiln_eval_metric", "Last value", "metric", "features")
 EVAL_BEST = _gauge("gankiln_eval_metric_best", "Best value so far", "metric", "features")
 EVAL_SECONDS = _gauge("gankiln_eval_duration_seconds", "How long the last evaluation took")
 VERDICTS = _gauge("gankiln_verdicts", "Detectors by what they last said", "verdict", known=())
+VERDICT_LEVEL = _gauge(
+    "gankiln_verdict_level", "0 healthy, 1 warning, 2 failure; of detectors that were not always healthy", "detector"
+)
 
 # GPU.
 GPU_USED = _gauge("gankiln_gpu_utilization_ratio", "Share of the last second in which the GPU was busy", "gpu", most=16)
@@ -145,6 +159,7 @@ CUDA_OOM = _counter("gankiln_cuda_oom_total", "Attempts that did not fit into th
 
 # Artefacts.
 CHECKPOINT_SUCCESS = _gauge("gankiln_checkpoint_last_success_timestamp_seconds", "Last checkpoint that was stored")
+CHECKPOINT_INTERVAL = _gauge("gankiln_checkpoint_interval_images", "Images between two checkpoints of the job")
 CHECKPOINT_SECONDS = _histogram(
     "gankiln_checkpoint_duration_seconds",
     "Time to save and to upload a checkpoint",
@@ -173,11 +188,14 @@ QUEUE_METRICS = (
     SPECS_REJECTED,
     WORKERS,
     OLDEST_HEARTBEAT,
+    STUDY_RUNS,
+    STUDY_BEST,
     SCAN_SUCCESS,
     SCAN_SECONDS,
 )
 TRAINING_METRICS = (
     JOB_INFO,
+    ATTEMPT_STARTED,
     TRAIN_IMAGES,
     TRAIN_TARGET,
     TRAIN_SPEED,
@@ -192,7 +210,9 @@ TRAINING_METRICS = (
     EVAL_BEST,
     EVAL_SECONDS,
     VERDICTS,
+    VERDICT_LEVEL,
     TORCH_ALLOCATED,
+    CHECKPOINT_INTERVAL,
     CHECKPOINT_SUCCESS,
     CHECKPOINT_SIZE,
     HEARTBEAT_SUCCESS,

@@ -21,9 +21,11 @@ WorkerState = Literal[
 Outcome = Literal["finished", "failed", "interrupted", "cancelled", "fenced"]
 
 HIGHER_IS_BETTER = frozenset({"precision", "recall", "density", "coverage", "modes"})
-GPU_SECONDS = 5.0
+LEVELS = ("healthy", "warning", "failure")
 _NAMED_STATISTICS = {"gradient": c.TRAIN_GRADIENT, "logit": c.TRAIN_LOGIT}
 """A statistic `gradient.generator` is the gradient norm of the generator; see the recipes."""
+_PHASES = {"training": "step", "waiting": "data"}
+"""What progress calls otherwise than the metric."""
 _INTERRUPTION = {"drain": "drain", "preempted": "spot", "stalled": "stall", "store_outage": "store"}
 
 
@@ -103,9 +105,19 @@ class Observer:
             self.recorder.add(c.TAKEOVERS, 1)
 
     @harmless
-    def job_started(self, info: JobInfo, *, attempt: int, waited_seconds: float, resumes_at_images: int | None) -> None:
+    def job_started(
+        self,
+        info: JobInfo,
+        *,
+        attempt: int,
+        waited_seconds: float,
+        resumes_at_images: int | None,
+        checkpoint_images: int,
+    ) -> None:
         self._forget_job()
         self.recorder.set(c.JOB_INFO, 1, info.job_id, info.job_name, info.model, info.dataset, info.resolution)
+        self.recorder.set(c.ATTEMPT_STARTED, time.time())
+        self.recorder.set(c.CHECKPOINT_INTERVAL, checkpoint_images)
         if attempt == 1:  # later ones keep their first place in the queue
             self.recorder.observe(c.QUEUE_WAIT, max(0.0, waited_seconds))
         self.log.info(
@@ -231,15 +243,14 @@ class Observer:
         group, _, member = name.partition(".")
         if group in _NAMED_STATISTICS and member:
             self.recorder.set(_NAMED_STATISTICS[group], value, member)
-        elif name == "ada.p":
+        elif name == "augmentation.p":
             self.recorder.set(c.TRAIN_ADA, value)
 
     def _where_time_went(self, event: Event) -> None:
-        before = sum(self.recorder.value(c.TRAIN_PHASE, phase) or 0.0 for phase in ("data", "step"))
-        seconds = max(0.0, float(event.get("seconds", before)) - before)
-        waiting = float(event.get("waiting_ratio", 0.0))
-        self.recorder.add(c.TRAIN_PHASE, seconds * waiting, "data")
-        self.recorder.add(c.TRAIN_PHASE, seconds * (1 - waiting), "step")
+        for what, seconds in event.get("time_seconds", {}).items():
+            phase = _PHASES.get(what, what)
+            before = self.recorder.value(c.TRAIN_PHASE, phase) or 0.0
+            self.recorder.add(c.TRAIN_PHASE, max(0.0, float(seconds) - before), phase)
 
     def _phase(self, phase: str) -> None:
         if phase == "evaluating":
@@ -259,11 +270,18 @@ class Observer:
             self.recorder.set(c.EVAL_BEST, value if best is None else better(best, value), metric, features)
 
     def _verdict(self, event: Event) -> None:
-        said_now = event["verdict"] if isinstance(event.get("verdict"), dict) else event
-        self._verdicts[str(said_now.get("detector"))] = str(said_now.get("verdict"))
+        detector, verdict = str(event.get("detector")), str(event.get("verdict"))
+        before = self._verdicts.get(detector, LEVELS[0])
+        self._verdicts[detector] = verdict
         said = list(self._verdicts.values())
-        for kind in ("healthy", "warning", "failure"):
+        for kind in LEVELS:
             self.recorder.set(c.VERDICTS, said.count(kind), kind)
+        if verdict == before:
+            return
+        self.recorder.set(c.VERDICT_LEVEL, LEVELS.index(verdict), detector)
+        facts = {name: event.get(name) for name in ("images", "value", "threshold", "hint")}
+        say = self.log.info if verdict == LEVELS[0] else self.log.warning
+        say(f"{verdict}: {detector}: {event.get('message')}", action="verdict", detector=detector, **facts)
 
 
 def _request_class(operation: str) -> str:

@@ -19,6 +19,7 @@ import torch
 from jobs import recipes
 from jobs.data import ImageBatch
 from jobs.spec import load
+from jobs.training.recipe import Known
 from jobs.training.seeds import seed_step
 from tests import torchvision_on_cpu
 
@@ -55,7 +56,7 @@ training: {{images: 1000000, batch: {batch}}}
 def measure(name: str, text: str, precision: str, seconds: float) -> Measured:
     job = load(text, name).job
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    recipe = recipes.build(job, [], precision, device)
+    recipe = recipes.build(job, Known(), precision, device)
     batch, resolution = job.training.batch or 1, job.recipe.data.resolution
     image = torch.randint(0, 256, (batch, 3, resolution, resolution), dtype=torch.uint8)
     images = 0
@@ -78,6 +79,8 @@ def peer(resolution: int, batch: int, seconds: float) -> Measured | None:
     The package asserts a GPU and a metrics server when it is imported; neither has a part in its networks.
     """
     torchvision_on_cpu.declare()
+    import torch._dynamo  # what is first imported below is forgotten, and torch registers its operators only once
+
     with mock.patch("torch.cuda.is_available", return_value=True), mock.patch.dict(sys.modules, {"aim": mock.Mock()}):
         try:
             from stylegan2_pytorch import stylegan2_pytorch as theirs  # type: ignore[import-not-found]

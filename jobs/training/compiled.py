@@ -1,0 +1,27 @@
+"""torch.compile of the modules that a step spends its time in.
+
+What a compiled function gives can be differentiated once. Penalties on gradients need it twice, so they ask for the
+plain function (`torch.compiler.set_stance("force_eager")`), and so does all that sees other shapes than training does:
+each shape compiles anew.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+CACHE = "compiled"
+
+
+def compile_in_place(modules: Iterable[nn.Module], cache_dir: Path, backend: str = "inductor") -> None:
+    """Calls of `modules` are compiled when they first happen, for a minute or so each; kept in `cache_dir`.
+
+    Random numbers stay those of the plain function.
+    """
+    from torch._inductor import config  # takes a second, only from those who compile
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir / CACHE))
+    config.fallback_random = True
+    for module in modules:
+        module.compile(backend=backend, dynamic=False)
