@@ -246,3 +246,16 @@ def test_a_film_has_its_frames_its_rate_and_its_sound(tmp_path):
     assert frames[12].mean() > 240
     assert frames[11].mean() < 10
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_the_same_film_is_written_as_the_same_bytes(tmp_path):
+    pytest.importorskip("av")
+    source = np.random.RandomState(0)
+    film = source.randint(100, 132, (50, 1, 16, 16), dtype=np.uint8)
+    written = set()
+    for _ in range(10):
+        for size in source.randint(1_000, 200_000, 20):
+            source.randint(0, 255, size, dtype=np.uint8)  # what freed memory holds differs from film to film
+        write_mp4(tmp_path / "a.mp4", film, 25, np.zeros(16000, np.float32), 8000)
+        written.add((tmp_path / "a.mp4").read_bytes())
+    assert len(written) == 1
