@@ -14,8 +14,8 @@ Film = npt.NDArray[np.uint8]
 
 ABSENT = "PyAV is not installed, so no films can be read or written"
 HINT = "pip install 'gankiln[video]'"
-OPTIONS = {"crf": "16", "x264-params": "mbtree=0"}
-"""Of x264, whose macroblock tree looks at memory that nobody wrote: with it, small films differ from call to call."""
+X264_OPTIONS: dict[str, object] = {"crf": "16", "x264-params": "mbtree=0"}
+"""The macroblock tree of x264 looks at memory that nobody wrote: with it, small films differ from call to call."""
 VISIBLE_SIDE = 160
 """Smaller frames are enlarged until they are at least so high."""
 
@@ -57,7 +57,7 @@ def write_mp4(path: Path, film_TCHW: Film, fps: int, waveform_S: npt.NDArray[np.
             sound = container.add_stream("aac", rate=rate, layout="mono")
             assert isinstance(pictures, av.VideoStream) and isinstance(sound, av.AudioStream)
             pictures.height, pictures.width, pictures.pix_fmt = *frames_THWC.shape[1:3], "yuv420p"
-            pictures.options = OPTIONS if pictures.name == "libx264" else {}
+            pictures.options = X264_OPTIONS if pictures.name == "libx264" else {}
             for number, frame_HWC in enumerate(frames_THWC):
                 frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, fps)
