@@ -115,9 +115,7 @@ class Rollbacks:
                 shutil.rmtree(checkpoint.path)
         if target is not None:
             return state.restore(self.checkpoints, self.recipe)[0].diagnosis
-        fresh = self.fresh().parts
-        for name, part in self.recipe.parts.items():
-            part.load_state_dict(fresh[name].state_dict())
+        state.begin_anew(self.recipe, self.fresh())
         untrained = {"untrained_distance": self.watch.memory.untrained_distance}
         return {"memory": {**untrained, "learning_rates": self.watch.memory.learning_rates}}
 

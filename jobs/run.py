@@ -7,7 +7,6 @@ never stopped.
 """
 
 import contextlib
-import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -18,20 +17,20 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
+from torch import nn
 
 from jobs import recipes, systems
 from jobs.data import Dataset, Roots, Shown, batches, open_data
-from jobs.errors import Diverged, DoesNotFit, GankilnError, Interrupted, SpecError
+from jobs.errors import DataError, Diverged, DoesNotFit, GankilnError, Interrupted, SpecError
 from jobs.evaluation.weights import missing_weights
 from jobs.events import EventLog
 from jobs.judge import EVENTS, Judge
 from jobs.recipes.stylegan2 import StyleGAN2
 from jobs.recipes.stylex import StylEx
-from jobs.report import Report
 from jobs.report.model import Outcome
 from jobs.rollback import Rollbacks
-from jobs.spec import Job, Loaded, load_file, warnings
+from jobs.run_directory import alone_in, finished, keep_spec
+from jobs.spec import Job, Loaded, warnings
 from jobs.spec.resolve import micro_batches
 from jobs.spec.size import fitting_advice, size
 from jobs.systems import known_of, system_of
@@ -39,18 +38,17 @@ from jobs.training import fitting, state
 from jobs.training.allocator import keep_freed_memory
 from jobs.training.aside import Aside
 from jobs.training.compiled import compile_in_place
-from jobs.training.device import choose_device, choose_precision, set_determinism
-from jobs.training.loop import Hooks, Plan, train
+from jobs.training.device import Choice, choose_device, choose_precision, set_determinism
+from jobs.training.loop import Hooks, Plan, train, train_beside
+from jobs.training.probe import Adjustable
 from jobs.training.profiling import profiled
 from jobs.training.recipe import Known, Recipe
 from jobs.training.state import Progress
+from jobs.training.team import Meeting, Order, Team, What, joined
 from jobs.watch import Watch
 
-CHECKPOINTS, SPEC = "checkpoints", "spec.yaml"
+CHECKPOINTS = "checkpoints"
 Build = Callable[[Job, Known, str, torch.device], Recipe]
-
-_FREE_TO_CHANGE = ("images", "sample_images", "checkpoint_images", "checkpoints_kept", "progress_seconds", "grid")
-"""Keys of `training:` that do not change what a step computes, so that a run may go on with other values."""
 
 
 @dataclass(frozen=True)
@@ -72,55 +70,74 @@ class Surroundings:
     """So many iterations are profiled, once the first ones are over."""
     progress_seconds: float | None = None
     """Time between two progress events, where not the spec's: a person at a terminal wants them sooner."""
+    meeting: Meeting | None = None
+    """Where the process that leads waits, in one that it has started."""
 
 
 def run(loaded: Loaded, around: Surroundings, build: Build = recipes.build) -> Path:
     """Trains, evaluates and reports the job; returns the path of its report. `build` makes the recipe.
 
-    Raises an error of jobs.errors whose exit code says what a worker should do next.
+    Raises an error of jobs.errors whose exit code says what a worker should do next. Of several processes that train
+    together (`training.devices`) each calls it; the first writes everything, and the others end when it does.
     """
+    training = loaded.job.training
+    with joined(training.devices, training.device, around.meeting, partial(_said, loaded.job, around)) as team:
+        if not team.leads:
+            _follow(loaded.job, around, build, team)
+            return around.out / "report.html"
+        try:
+            return _lead(loaded, around, build, team)
+        finally:
+            with contextlib.suppress(RuntimeError):  # others that are gone need not be told
+                team.tell(Order(What.END))
+
+
+def _said(job: Job, around: Surroundings) -> dict[str, Any]:
+    """What another process must know to take part: jobs/beside.py reads it."""
+    return {
+        "job": job.model_dump(mode="json"),
+        "out": str(around.out),
+        "cache_dir": str(around.cache_dir),
+        "relative_to": str(around.roots.relative_to),
+        "allowed": None if around.roots.allowed is None else [str(root) for root in around.roots.allowed],
+        "weights_dir": around.weights_dir and str(around.weights_dir),
+    }
+
+
+def _lead(loaded: Loaded, around: Surroundings, build: Build, team: Team) -> Path:
     job, out = loaded.job, around.out
-    with _alone_in(out):
-        if (page := _finished(job, out)) is not None:
+    with alone_in(out):
+        if (page := finished(job, out)) is not None:
             return page
         _refuse_missing_weights(job, around.weights_dir)
-        _keep_spec(job, out)
+        keep_spec(job, out)
         events = EventLog(out / EVENTS, around.watch)
         events.write("phase", phase="preparing")
-        device = choose_device(job.training.device)
-        precision = choose_precision(job.training.precision, device)
-        set_determinism(device, deterministic=job.training.deterministic)
-        keep_freed_memory(device)
-
-        paired = getattr(job.recipe, "paired", False)
-        dataset = open_data(job.recipe.data, cache_dir=around.cache_dir / "data", roots=around.roots, paired=paired)
-        known = known_of(
-            Known(_class_counts(dataset), dataset.conditions),
-            systems.Beforehand(
-                job, dataset, device, around.roots, around.cache_dir, around.weights_dir,
-                lambda sentence: events.write("note", message=sentence),
-            ),
-        )  # fmt: skip
-        recipe = build(job, known, precision.value, device)
+        ground = _prepare(job, around, build, lambda sentence: events.write("note", message=sentence))
+        recipe = ground.make(job)
         progress, passed_over = state.restore(out / CHECKPOINTS, recipe)
         progress.attempts += 1
         events.write("start", images=progress.images, attempt=progress.attempts, target_images=job.training.images)
         for sentence in [*passed_over, *warnings(job)]:
             events.write("note", message=sentence)
 
-        loaded = _fitted(loaded, recipe, progress, dataset, events, lambda: build(job, known, precision.value, device))
+        loaded = _fitted(loaded, recipe, progress, ground.dataset, events, partial(ground.make, job))
         job = loaded.job
         system = system_of(
-            systems.Surroundings(job, dataset, recipe, out, device, around.cache_dir, around.weights_dir)
+            systems.Surroundings(job, ground.dataset, recipe, out, ground.device, around.cache_dir, around.weights_dir)
         )
-        judge = Judge(loaded, system, events, precision)
+        judge = Judge(loaded, system, events, ground.precision)
         watch = Watch(system, events, saved=progress.diagnosis)
 
-        _compile(job, recipe, progress, around.cache_dir, events)
+        recompute = bool(progress.fitted.get("recompute"))
+        _compile(job, recipe, around.cache_dir, ground.say, recompute=recompute)
+        recipe.team = team
 
         def attempt() -> None:
+            team.tell(_beginning(job, progress, watch))
+            team.share_weights(_modules(recipe))
             with (
-                contextlib.closing(_stream(job, dataset, progress)) as stream,
+                contextlib.closing(_stream(job, ground.dataset, progress.images, team)) as stream,
                 Aside() as aside,
                 profiled(_hooks(job, recipe, judge, watch, aside), around.profile_iterations, out, events) as hooks,
             ):
@@ -128,15 +145,89 @@ def run(loaded: Loaded, around: Surroundings, build: Build = recipes.build) -> P
 
         with _reported(judge, progress, events):
             if progress.images == 0:
-                watch.check_wiring(lambda small: build(small, known, precision.value, device))
+                watch.check_wiring(ground.make)
             if job.evaluation.untrained and progress.images == 0 and not judge.measured(0, "untrained"):
                 judge.evaluate(0, label="untrained")
             events.write("phase", phase="training", images=progress.images)
-            fresh = partial(build, job, known, precision.value, device)
-            Rollbacks(watch, recipe, fresh, progress, out / CHECKPOINTS, events).train(attempt)
+            Rollbacks(watch, recipe, partial(ground.make, job), progress, out / CHECKPOINTS, events).train(attempt)
             judge.finish(progress)
             watch.evaluated(progress.images, judge.evaluator, last=True)
         return out / "report.html"
+
+
+def _follow(job: Job, around: Surroundings, build: Build, team: Team) -> None:
+    """What every process but the first does: its share of every step. What the first has prepared is in the cache."""
+    order = team.hear()
+    if order.what is What.END:
+        return
+    ground = _prepare(job, around, build, lambda _sentence: None)
+    recipe = ground.make(job)
+    fitting.apply(recipe, order.micro_batch, recompute=order.recompute)
+    _compile(job, recipe, around.cache_dir, lambda _sentence: None, recompute=order.recompute)
+    while order.what is What.BEGIN:
+        _go_to(order.images, around.out / CHECKPOINTS, recipe, partial(ground.make, job))
+        if isinstance(recipe, Adjustable):
+            recipe.adjust(learning_rate_factor=order.learning_rate_factor, r1_gamma_factor=order.r1_gamma_factor)
+        recipe.team = team
+        team.share_weights(_modules(recipe))
+        with contextlib.closing(_stream(job, ground.dataset, order.images, team)) as stream:
+            order = train_beside(recipe, stream, _plan(job, around), order.images)
+
+
+def _go_to(images: int, checkpoints: Path, recipe: Recipe, fresh: Callable[[], Recipe]) -> None:
+    """Makes `recipe` what it was at `images`. Raises DataError where the newest checkpoint here is another."""
+    if images == 0:
+        state.begin_anew(recipe, fresh())
+    elif (found := state.restore(checkpoints, recipe)[0].images) != images:
+        raise DataError(
+            f"{checkpoints}: the first process goes on from {images:,} images, this one finds one at {found:,}",
+            hint="all processes of a job need the same --out, on one disk",
+        )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What a recipe stands on."""
+
+    device: torch.device
+    precision: Choice
+    dataset: Dataset
+    make: Callable[[Job], Recipe]
+    """The recipe of a job, as it is before the first step."""
+    say: Callable[[str], None]
+    """Notes a decision that a person should know of."""
+
+
+def _prepare(job: Job, around: Surroundings, build: Build, say: Callable[[str], None]) -> _Ground:
+    device = choose_device(job.training.device)
+    precision = choose_precision(job.training.precision, device)
+    set_determinism(device, deterministic=job.training.deterministic)
+    keep_freed_memory(device)
+    paired = getattr(job.recipe, "paired", False)
+    dataset = open_data(job.recipe.data, cache_dir=around.cache_dir / "data", roots=around.roots, paired=paired)
+    known = known_of(
+        Known(_class_counts(dataset), dataset.conditions),
+        systems.Beforehand(job, dataset, device, around.roots, around.cache_dir, around.weights_dir, say),
+    )
+    return _Ground(device, precision, dataset, lambda made: build(made, known, precision.value, device), say)
+
+
+def _beginning(job: Job, progress: Progress, watch: Watch) -> Order:
+    """From where, and how, the other processes of a team go on."""
+    change = watch.memory.rollbacks[-1] if watch.memory.rollbacks else {}
+    assert job.training.micro_batch is not None, "a resolved spec"
+    return Order(
+        What.BEGIN,
+        progress.images,
+        job.training.micro_batch,
+        bool(progress.fitted.get("recompute")),
+        change.get("learning_rate_factor", 1.0),
+        change.get("r1_gamma_factor", 1.0),
+    )
+
+
+def _modules(recipe: Recipe) -> list[nn.Module]:
+    return [part for part in recipe.parts.values() if isinstance(part, nn.Module)]
 
 
 def _fitted(
@@ -154,24 +245,27 @@ def _fitted(
     if not progress.fitted and (small or progress.images > 0):
         return loaded
     if not progress.fitted:
-        whole = np.arange(training.batch, dtype=np.int64) % len(dataset)
-        batch = dataset.gather(Shown(job.seed, whole, whole, np.zeros(training.batch, np.bool_)))
+        share = training.batch // training.devices
+        some = np.arange(share, dtype=np.int64) % len(dataset)
+        batch = dataset.gather(Shown(job.seed, some, some, np.zeros(share, np.bool_)))
         advice = partial(fitting_advice, job, limit_bytes)
         moments = fitting.moments_of(training.images, training.batch)
         found = fitting.fit(twin, batch, micro_batches(job), limit_bytes, device, moments=moments, advice=advice)
         for sentence in found.sentences:
             events.write("note", message=sentence)
         progress.fitted = {"micro_batch": found.micro_batch, "recompute": found.recompute}
+    if (training.batch // training.devices) % progress.fitted["micro_batch"]:  # fitted for fewer devices
+        progress.fitted["micro_batch"] = training.micro_batch
     fitting.apply(recipe, progress.fitted["micro_batch"], recompute=progress.fitted["recompute"])
     fitted = training.model_copy(update={"micro_batch": progress.fitted["micro_batch"]})
     return replace(loaded, job=job.model_copy(update={"training": fitted}))
 
 
-def _compile(job: Job, recipe: Recipe, progress: Progress, cache_dir: Path, events: EventLog) -> None:
+def _compile(job: Job, recipe: Recipe, cache_dir: Path, say: Callable[[str], None], *, recompute: bool) -> None:
     """Where the spec asks for it; what is recomputed to fit into memory stays as it is."""
-    if job.training.compile and not progress.fitted.get("recompute"):
+    if job.training.compile and not recompute:
         assert isinstance(recipe, StyleGAN2 | StylEx), "the spec lets no other be compiled"
-        events.write("note", message="training.compile: the first steps take minutes, until all is compiled")
+        say("training.compile: the first steps take minutes, until all is compiled")
         compile_in_place(recipe.hot, cache_dir)
 
 
@@ -195,10 +289,16 @@ def _plan(job: Job, around: Surroundings) -> Plan:
     )
 
 
-def _stream(job: Job, dataset: Dataset, progress: Progress) -> Any:
+def _stream(job: Job, dataset: Dataset, images: int, team: Team) -> Any:
     assert job.training.batch is not None
     return batches(
-        dataset, batch=job.training.batch, seed=job.seed, images=progress.images, mirror=job.recipe.data.mirror
+        dataset,
+        batch=job.training.batch,
+        seed=job.seed,
+        images=images,
+        rank=team.rank,
+        world=team.size,
+        mirror=job.recipe.data.mirror,
     )
 
 
@@ -301,72 +401,6 @@ def _outcome(error: BaseException) -> Outcome:
             return "diverged"
         case _:
             return "failed"
-
-
-def _finished(job: Job, out: Path) -> Path | None:
-    """The report, where this very run has ended already."""
-    try:
-        report = Report.load(out / "report.json")
-    except (OSError, ValueError):
-        return None
-    done = report.outcome == "finished" and report.images >= job.training.images
-    return out / "report.html" if done and _same_run(job, out) else None
-
-
-def _keep_spec(job: Job, out: Path) -> None:
-    """Writes the resolved spec. Raises SpecError where the directory holds another run."""
-    if (out / SPEC).exists() and not _same_run(job, out):
-        raise SpecError(
-            f"{out} holds a run of another spec ({', '.join(_differences(job, out))})",
-            hint="give another --out; a run goes on only with the spec and the seed that it began with",
-        )
-    text = yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    aside = out / f".{SPEC}"
-    aside.write_text(text, encoding="utf-8")
-    aside.rename(out / SPEC)
-
-
-def _same_run(job: Job, out: Path) -> bool:
-    return (out / SPEC).exists() and not _differences(job, out)
-
-
-def _differences(job: Job, out: Path) -> list[str]:
-    """Which keys, of those that change what a step computes, differ from the spec in `out`."""
-    try:
-        earlier = load_file(out / SPEC).job
-    except SpecError:
-        return ["its spec.yaml cannot be read"]
-    return sorted(_changed(_fixed(job), _fixed(earlier)))
-
-
-def _fixed(job: Job) -> dict[str, Any]:
-    kept = {"seed", "recipe", "training"}
-    fixed = job.model_dump(mode="json", include=kept)
-    for key in _FREE_TO_CHANGE:
-        fixed["training"].pop(key)
-    return fixed
-
-
-def _changed(one: Any, other: Any, path: str = "") -> Iterator[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in one.keys() | other.keys():
-            yield from _changed(one.get(key), other.get(key), f"{path}.{key}".lstrip("."))
-    elif one != other:
-        yield f"{path}: {other!r} then, {one!r} now"
-
-
-@contextlib.contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Two processes in one run directory would write over each other; the second is told to wait."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Interrupted(
-                f"another process is running in {out}", hint="wait for it, or give another --out"
-            ) from None
-        yield
 
 
 def _class_counts(dataset: Dataset) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """Commands that work here, without a store: run, sample, translate, data make."""
 
+import os
+import sys
 from pathlib import Path
 
 import typer
@@ -32,10 +34,13 @@ def run_here(
             raise SpecError(f"--profile: {spec} is a study", hint="profile one job: its spec without the section study")
         from service.study_here import run_study_here
 
+        if "RANK" in os.environ:
+            raise SpecError(f"{spec}: is a study, and torchrun is for one job", hint="run it without torchrun")
         begin = relative_to or spec.parent
         run_study_here(loaded, out, roots=(begin, allowed), cache_dir=cache_dir, weights_dir=weights_dir)
         return
     stopping.listen()
+    _quiet_unless_first()
 
     from jobs.data import Roots
     from jobs.run import Surroundings, run
@@ -54,6 +59,12 @@ def run_here(
         )
         page = run(loaded, around)
     typer.echo(f"report: {page}")
+
+
+def _quiet_unless_first() -> None:
+    """Of the processes that torchrun starts, only the first one speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def sample_here(checkpoint: Path, out: Path, count: int, seed: int, truncation: float | None) -> None:

@@ -472,16 +472,12 @@ def job_command(
     data_roots: Sequence[Path],
     cache_dir: Path,
     weights_dir: Path | None = None,
-    devices: int,
 ) -> list[str]:
-    """The command line of a job: `gankiln run`, under torchrun when the spec asks for several GPUs."""
-    launcher = ["-m", "service"]
-    if devices > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}", *launcher]
+    """The command line of a job: `gankiln run`, which itself starts a process more for every further GPU."""
     options = ["--out", str(run_dir), "--relative-to", str(relative_to), "--cache-dir", str(cache_dir)]
     roots = [part for root in data_roots for part in ("--data-root", str(root))]
     weights = ["--weights-dir", str(weights_dir)] if weights_dir else []
-    return [sys.executable, *launcher, "run", str(spec), *options, *weights, *roots]
+    return [sys.executable, "-m", "service", "run", str(spec), *options, *weights, *roots]
 
 
 def _number(value: object) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from jobs.spec import Job, LoadedStudy, load_any
+from jobs.spec.job import Training
 from jobs.spec.variants import fingerprint
 from service.queue import Budgets, SpecFacts, StudyFacts, TimeLimits
 
@@ -20,6 +21,12 @@ def validator(budgets: Budgets) -> Callable[[bytes, str], SpecFacts | StudyFacts
     return validate
 
 
+def _gpus(training: Training) -> int:
+    """How many it cannot do without: one device that is `auto` may also be a machine without any."""
+    several = training.devices > 1 and training.device == "auto"
+    return training.devices if several or training.device == "cuda" else 0
+
+
 def facts_of(job: Job, budgets: Budgets) -> SpecFacts:
     """What the queue must know of a job."""
     queue, training = job.queue, job.training
@@ -27,8 +34,7 @@ def facts_of(job: Job, budgets: Budgets) -> SpecFacts:
         name=job.name,
         priority=queue.priority,
         owner=queue.owner or "",
-        # How many GPUs it cannot do without: `device: auto` also runs on a machine that has none.
-        gpus=training.devices if training.device == "cuda" or training.devices > 1 else 0,
+        gpus=_gpus(training),
         on_change=queue.on_change,
         idempotency_key=queue.idempotency_key,
         fingerprint=fingerprint(job),

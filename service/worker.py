@@ -301,7 +301,6 @@ def gankiln_run(settings: Settings, files: JobFiles, brought: Brought, job: Job)
         data_roots=brought.roots,
         cache_dir=settings.cache_dir,
         weights_dir=settings.weights,
-        devices=job.training.devices,
     )
 
 

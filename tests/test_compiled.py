@@ -26,7 +26,7 @@ def weights_after(job, cache: Path, backend: str | None) -> dict[str, torch.Tens
     torch.manual_seed(0)
     image = torch.randint(0, 256, (batch, channels, data.resolution, data.resolution), dtype=torch.uint8)
     for images in range(0, STEPS * batch, batch):
-        seed_step(0, 0, images)
+        seed_step(0, images)
         recipe.step(ImageBatch(image, torch.arange(batch) % 2), images)
     networks = recipe.networks.items()
     return {f"{name}.{key}": value for name, network in networks for key, value in network.state_dict().items()}

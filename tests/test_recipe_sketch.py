@@ -53,7 +53,7 @@ def batch(dataset, images, count=BATCH):
 def train(recipe, dataset, start, stop):
     scalars = {}
     for images in range(start, stop, BATCH):
-        seed_step(0, 0, images)
+        seed_step(0, images)
         scalars = recipe.step(batch(dataset, images), images)
     return scalars
 

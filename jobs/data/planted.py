@@ -25,18 +25,18 @@ F32 = NDArray[np.float32]
 
 ATTRIBUTES: tuple[Attribute, ...] = tuple(ATTRIBUTE_LEVELS)
 CLASS_NAMES = ("plain", "marked")
-VERSION = 2
+VERSION = 3
 """Of the drawing: another one is another set."""
 
 _LEVELS = tuple(ATTRIBUTE_LEVELS.values())
-_LONG_PIXELS = (7.5, 9.5, 11.5, 13.5)
+_LONG_PIXELS = (9.0, 10.5, 12.0, 13.5)
 """Half of the body's length, by size; it is 0.62 times as wide."""
 _SLENDERNESS = 0.62
-_STRIPES_PIXELS = (0.7, -2.1, -4.9)
+_STRIPES_PIXELS = (0.5, -3.0, -6.5)
 """Where along the body the first, second and third stripe lie, from its middle: whatever its size, so that a body may
 grow and its stripes stay where they are."""
-_STRIPE_HALF_WIDTH_PIXELS = 0.9
-_EYE_PLACE, _EYE_RADIUS_PIXELS = 0.55, 2.2
+_STRIPE_HALF_WIDTH_PIXELS = 1.1
+_EYE_PLACE, _EYE_RADIUS_PIXELS = 0.55, 3.0
 """Where along the body, in halves of its length, the eye lies."""
 _DEGREES = (0, 45, 90, 135)
 _GROUNDS = (60, 110, 160, 210)

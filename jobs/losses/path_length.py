@@ -22,11 +22,15 @@ class PathLengthPenalty(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
 
     def forward(self, image_NCHW: Tensor, w_NLD: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean penalty over images, and mean length; moves the running mean."""
+        """Mean penalty over images, and mean length. These images move the running mean for themselves alone."""
         length_N = path_lengths(image_NCHW, w_NLD, summed=self.summed)
         mean = self.mean.lerp(length_N.mean(), self.decay)
-        self.mean.copy_(mean.detach())
         return (length_N - mean).square().mean(), length_N.detach().mean()
+
+    @torch.no_grad()
+    def track(self, length: Tensor) -> None:
+        """Moves the running mean towards the mean length of the whole batch, once all micro-batches are over."""
+        self.mean.lerp_(length, self.decay)
 
 
 class RunningMean(nn.Module):

@@ -3,6 +3,7 @@
 seen = augmentation(image)          random, drawn from torch's default generator
 augmentation.observe(logit_real)    on every batch of real images
 augmentation.adapt(iteration, n)    once an iteration: moves ADA's p when it is time
+augmentation.seen_now               counts of this iteration; processes that train together add theirs before `adapt`
 """
 
 from typing import assert_never
@@ -20,6 +21,11 @@ TRANSLATION, CUTOUT = 1 / 8, 1 / 2
 
 class Augmentation(nn.Module):
     """None: images as they are."""
+
+    @property
+    def seen_now(self) -> tuple[Tensor, ...]:
+        """What `observe` has counted since `adapt`: to be added to, in place."""
+        return ()
 
     def forward(self, image_NCHW: Tensor) -> Tensor:
         return image_NCHW
@@ -91,6 +97,7 @@ class Ada(Augmentation):
     p: Tensor
     sign_sum: Tensor
     seen: Tensor
+    now_2: Tensor
 
     def __init__(self, section: spec.Ada, resolution: int) -> None:
         super().__init__()
@@ -99,6 +106,11 @@ class Ada(Augmentation):
         self.transforms = nn.ModuleList(made[name](resolution) for name in section.transforms)
         for name, start in (("p", section.p), ("sign_sum", 0.0), ("seen", 0.0)):
             self.register_buffer(name, torch.tensor(start))
+        self.register_buffer("now_2", torch.zeros(2), persistent=False)
+
+    @property
+    def seen_now(self) -> tuple[Tensor, ...]:
+        return () if self.section.target is None else (self.now_2,)
 
     def forward(self, image_NCHW: Tensor) -> Tensor:
         for transform in self.transforms:
@@ -107,13 +119,16 @@ class Ada(Augmentation):
 
     @torch.no_grad()
     def observe(self, logit_N1: Tensor) -> None:
-        self.sign_sum += logit_N1.sign().sum()
-        self.seen += len(logit_N1)
+        self.now_2[0] += logit_N1.sign().sum()
+        self.now_2[1] += len(logit_N1)
 
     @torch.no_grad()
     def adapt(self, iteration: int, batch: int) -> None:
         """p += sign(E[sign D(real)] - target) · images since / rise_images, within [0, 1]."""
         section = self.section
+        self.sign_sum += self.now_2[0]
+        self.seen += self.now_2[1]
+        self.now_2.zero_()
         if section.target is None or (iteration + 1) % section.interval:
             return
         direction = (self.sign_sum / self.seen.clamp(min=1) - section.target).sign()

@@ -48,6 +48,11 @@ class MappingNetwork(nn.Module):
         return x
 
     @torch.no_grad()
-    def track_average(self, w: Tensor, beta: float) -> None:
-        """Moves `w_average` towards the mean of all vectors in `w`."""
-        self.w_average.lerp_(w.detach().float().flatten(0, -2).mean(dim=0), 1 - beta)
+    def track_average(self, mean_D: Tensor, beta: float) -> None:
+        """Moves `w_average` towards the mean of a whole batch."""
+        self.w_average.lerp_(mean_D, 1 - beta)
+
+
+def mean_vector(w: Tensor) -> Tensor:
+    """The mean [D] of all vectors in `w` [..., D]."""
+    return w.detach().float().flatten(0, -2).mean(dim=0)

@@ -22,10 +22,12 @@ from jobs.spec.growth import Moment, NoGrowth, timetable
 from jobs.spec.job import Job
 from jobs.spec.sketch_size import BEGINNINGS
 from jobs.training.ema import ema_beta, frozen_copy, update_ema
-from jobs.training.optimizer import descend
+from jobs.training.optimizer import descend, set_rates
 from jobs.training.probe import Logits
 from jobs.training.recipe import Known, Stateful
-from jobs.training.seeds import derived_seed, generator
+from jobs.training.seeds import derived_seed, generator, seeded
+from jobs.training.shares import Shares
+from jobs.training.team import ALONE
 
 SAMPLE_CHUNK = 32
 """Pictures drawn at a time; part of what a seed means, so it never depends on memory."""
@@ -79,7 +81,7 @@ class Sketch:
         section = job.recipe
         assert isinstance(section, spec.Sketch)
         assert job.training.batch is not None and job.training.micro_batch is not None, "a resolved spec"
-        self.section, self.known, self.device = section, known, device
+        self.section, self.known, self.device, self.team = section, known, device, ALONE
         self.batch, self.micro_batch = job.training.batch, job.training.micro_batch
         data = section.data
         self.resolution, self.parts_count = data.resolution, len(data.part_names)
@@ -153,7 +155,7 @@ class Sketch:
                 optimizer.state.clear()
         self.G.level.fill_(moment.level)
         self.G.alpha.fill_(moment.alpha)
-        shares = list(self._shares(batch, moment))
+        shares = self.team.shares(list(self._shares(batch, moment)))
         scalars = self._conditions_of_training(images, moment)
 
         self._learns(self.D, self.G)
@@ -169,7 +171,7 @@ class Sketch:
         update_ema(self.drawer_ema, self.drawer, self._ema_beta(images))
         return scalars | self._change(images // self.batch, moment)
 
-    def _tell_apart(self, shares: list[Share], images: int, moment: Moment) -> dict[str, Tensor]:
+    def _tell_apart(self, shares: Shares[Share], images: int, moment: Moment) -> dict[str, Tensor]:
         """Discriminator: drawings with their real part up, with a generated one down."""
         totals = torch.zeros(7, device=self.device)
         penalties: dict[str, Tensor] = {}
@@ -212,7 +214,7 @@ class Sketch:
             terms["loss.gradient_penalty"] = (penalty.weight * penalty.interval, value)
         return terms
 
-    def _fool(self, shares: list[Share], images: int, moment: Moment) -> dict[str, Tensor]:
+    def _fool(self, shares: Shares[Share], images: int, moment: Moment) -> dict[str, Tensor]:
         """Generator: drawings with its part should be taken for real."""
         loss, ink_loss = (torch.zeros((), device=self.device) for _ in range(2))
         for share in shares:
@@ -300,7 +302,7 @@ class Sketch:
 
     def _descend(self, network: nn.Module, optimizer: Optimizer) -> Tensor:
         """One optimizer step with the gradients at hand; returns their norm."""
-        return descend(network, optimizer)
+        return descend(network, optimizer, self.team)
 
     def _ema_beta(self, images: int) -> float:
         ema = self.section.ema
@@ -356,8 +358,7 @@ class Sketch:
         """Parts whose latents and noise follow from `seed` alone."""
         cpu = torch.device("cpu")
         z = torch.randn(len(given_NPHW), self.section.latent.size, generator=generator(cpu, "z", seed))
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derived_seed("noise", seed))
+        with seeded(self.device, "noise", seed):
             ink: Tensor = drawer(given_NPHW, z.to(self.device))
         return ink
 
@@ -365,8 +366,7 @@ class Sketch:
         """The discriminator on the real parts of `batch`, and on as many of the generator in training."""
         moment = self._moment()
         logits = []
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derived_seed("judge", seed))
+        with seeded(self.device, "judge", seed):
             for share in self._shares(batch, moment):
                 with torch.no_grad():
                     fake = self._stacked(self._continue(share, moment), share.given_NPSS)
@@ -401,9 +401,7 @@ class Sketch:
 
     def adjust(self, *, learning_rate_factor: float, r1_gamma_factor: float) -> None:
         """Learning rates and gamma: the spec's, times these factors."""
-        for name, optimizer in self.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rates[name] * learning_rate_factor
+        set_rates(self.optimizers, self.learning_rates, learning_rate_factor)
         self.r1_gamma = self.section.loss.r1.gamma * r1_gamma_factor
 
     def _moment(self) -> Moment:

@@ -18,15 +18,18 @@ from jobs.losses.penalties import r1
 from jobs.networks import augment
 from jobs.networks.discriminator import Discriminator
 from jobs.networks.generator import StyleGenerator
+from jobs.networks.mapping import mean_vector
 from jobs.networks.precision import Precision
 from jobs.spec import stylegan2 as spec
 from jobs.spec.data import CHANNEL_COUNT
 from jobs.spec.job import Job
 from jobs.training.ema import ema_beta, frozen_copy, update_ema
-from jobs.training.optimizer import descend, lazy_adam, sanitise_gradients
+from jobs.training.optimizer import descend, lazy_adam, set_rates
 from jobs.training.probe import Logits
 from jobs.training.recipe import Known, Stateful
-from jobs.training.seeds import derived_seed, generator
+from jobs.training.seeds import derived_seed, generator, seeded
+from jobs.training.shares import Shares
+from jobs.training.team import ALONE
 
 SAMPLE_CHUNK = 32
 """Images drawn at a time when sampling; part of what a seed means, so it never depends on memory."""
@@ -39,7 +42,7 @@ class StyleGAN2:
         section = job.recipe
         assert isinstance(section, spec.StyleGAN2)
         assert job.training.batch is not None and job.training.micro_batch is not None, "a resolved spec"
-        self.section, self.device = section, device
+        self.section, self.device, self.team = section, device, ALONE
         self.batch, self.micro_batch = job.training.batch, job.training.micro_batch
         self.labels = known.class_counts if section.conditional else ()
 
@@ -93,7 +96,7 @@ class StyleGAN2:
     def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
         """One iteration on uint8 images [N, C, R, R]."""
         real, labels = self._signed(batch)  # [-1, 1] from here on
-        pairs = list(self._micro_batches(real, labels))
+        pairs = self.team.shares(list(self._micro_batches(real, labels)))
         iteration = images // self.batch
 
         self._learns(self.G, self.D)
@@ -106,22 +109,25 @@ class StyleGAN2:
         scalars |= self._tell_apart(pairs)
         if self.r1_gamma and iteration % self.section.r1.interval == 0:
             scalars |= self._penalise_gradient(pairs)
+        self.team.add(self.augmentation.seen_now)
         self.augmentation.adapt(iteration, self.batch)
 
         update_ema(self.G_ema, self.G, self._ema_beta(images))
         return scalars | self.augmentation.scalars()
 
-    def _fool(self, pairs: "list[Pair]") -> dict[str, Tensor]:
+    def _fool(self, pairs: "Shares[Pair]") -> dict[str, Tensor]:
         """Generator: its images should be taken for real."""
         loss = torch.zeros((), device=self.device)
+        w_means: list[Tensor] = []
         for real, label in pairs:
-            fake = self._synthesise(len(real), label, track=True)
+            fake = self._synthesise(len(real), label, w_means)
             share = logistic_fool(self._judged(fake, label)) / len(pairs)
             share.backward()
             loss += share.detach()
+        self._track_average_w(w_means)
         return {"loss.generator": loss, "gradient.generator": self._descend(self.G, self.G_optimizer)}
 
-    def _even_out_paths(self, pairs: "list[Pair]") -> dict[str, Tensor]:
+    def _even_out_paths(self, pairs: "Shares[Pair]") -> dict[str, Tensor]:
         """Generator, now and then: a step in w should change the image equally much everywhere (Equation 4)."""
         section = self.section.path_length
         assert section.weight is not None
@@ -135,15 +141,16 @@ class StyleGAN2:
             (share * section.interval).backward()
             loss += share.detach()
             length += mean_length / len(pairs)
+        self.path_length.track(self.team.mean(length))
         self._descend(self.G, self.G_optimizer)
         return {"loss.path_length": loss, "path_length": length}
 
-    def _tell_apart(self, pairs: "list[Pair]") -> dict[str, Tensor]:
+    def _tell_apart(self, pairs: "Shares[Pair]") -> dict[str, Tensor]:
         """Discriminator: real up, generated down."""
         totals = torch.zeros(5, device=self.device)
         for real, label in pairs:
             with torch.no_grad():
-                fake = self._synthesise(len(real), label, track=False)
+                fake = self._synthesise(len(real), label)
             on_fake = self._judged(fake, label)
             on_real = self._judged(real, label)
             self.augmentation.observe(on_real.detach())
@@ -160,7 +167,7 @@ class StyleGAN2:
             "gradient.discriminator": self._descend(self.D, self.D_optimizer),
         }
 
-    def _penalise_gradient(self, pairs: "list[Pair]") -> dict[str, Tensor]:
+    def _penalise_gradient(self, pairs: "Shares[Pair]") -> dict[str, Tensor]:
         """Discriminator, now and then: gentle around real images, scaled by how rarely it is asked."""
         section, gamma = self.section.r1, self.r1_gamma
         assert isinstance(gamma, float)
@@ -181,16 +188,16 @@ class StyleGAN2:
         """‖∇D‖² at images as they are before augmentation, in float32."""
         return r1(lambda image: self.D(self.augmentation(image), label_N, full_precision=True), real)
 
-    def _synthesise(self, count: int, label_N: Tensor | None, *, track: bool) -> Tensor:
-        """Images of fresh latents, styles mixed; `track` moves the running mean of w, by the first latent alone."""
-        return self.G.synthesis(self._styles(count, label_N, track=track))
+    def _synthesise(self, count: int, label_N: Tensor | None, w_means: list[Tensor] | None = None) -> Tensor:
+        """Images of fresh latents, styles mixed; appends the mean w [D] of the first latents alone to `w_means`."""
+        return self.G.synthesis(self._styles(count, label_N, w_means))
 
-    def _styles(self, count: int, label_N: Tensor | None, *, track: bool = False) -> Tensor:
+    def _styles(self, count: int, label_N: Tensor | None, w_means: list[Tensor] | None = None) -> Tensor:
         """w [N, L·K, D] of fresh latents; now and then mixed from two, or drawn for each layer by itself."""
         section, G = self.section, self.G
         w = G.mapping(G.latents(count, self.device), label_N)
-        if track:
-            G.mapping.track_average(w, section.generator.mapping.w_average_beta)
+        if w_means is not None:
+            w_means.append(mean_vector(w))
         styles = G.to_every_layer(w)
         if section.mixing_probability:
             styles = G.mix(styles, label_N, section.mixing_probability, align_to_k=section.mixing_align_to_k)
@@ -198,6 +205,11 @@ class StyleGAN2:
             chosen_N = torch.rand(count, device=self.device) < section.w_plus_probability
             styles = torch.where(chosen_N[:, None, None], G.independent(count, label_N, self.device), styles)
         return styles
+
+    def _track_average_w(self, w_means: list[Tensor]) -> None:
+        """The running mean of w, from the means of all micro-batches."""
+        mean_D = torch.stack(w_means).mean(0) if len(w_means) > 1 else w_means[0]
+        self.G.mapping.track_average(self.team.mean(mean_D), self.section.generator.mapping.w_average_beta)
 
     def _micro_batches(self, real: Tensor, labels: Tensor | None) -> "Iterator[Pair]":
         for start in range(0, len(real), self.micro_batch):
@@ -226,9 +238,7 @@ class StyleGAN2:
 
     def _descend(self, network: nn.Module, optimizer: Optimizer) -> Tensor:
         """One optimizer step with the gradients at hand; returns their norm."""
-        if self.half_precision:
-            sanitise_gradients(network.parameters())
-        return descend(network, optimizer)
+        return descend(network, optimizer, self.team, half_precision=self.half_precision)
 
     def _ema_beta(self, images: int) -> float:
         ema = self.section.ema
@@ -249,9 +259,7 @@ class StyleGAN2:
         drawn = []
         z = self.G.latents(count, torch.device("cpu"), generator(torch.device("cpu"), "z", seed))
         labels = self._draw_labels(count, seed)
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derived_seed("noise", seed))
+        with seeded(self.device, "noise", seed):
             for start in range(0, count, SAMPLE_CHUNK):
                 chunk = slice(start, start + SAMPLE_CHUNK)
                 label = None if labels is None else labels[chunk].to(self.device)
@@ -271,8 +279,7 @@ class StyleGAN2:
         synthesis = self.G_ema.synthesis
         trained_in, synthesis.precision = synthesis.precision, Precision("fp32", self.section.data.resolution)
         try:
-            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-                torch.manual_seed(derived_seed("path noise", seed))
+            with seeded(self.device, "path noise", seed):
                 return synthesis(self.G_ema.to_every_layer(w_ND.unflatten(1, (synthesis.vectors, -1))))
         finally:
             synthesis.precision = trained_in
@@ -287,11 +294,9 @@ class StyleGAN2:
     def judge(self, batch: ImageBatch, seed: int) -> Logits:
         """The discriminator on the images of `batch`, and on as many of the generator in training."""
         real, label = self._signed(batch)
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derived_seed("judge", seed))
+        with seeded(self.device, "judge", seed):
             with torch.no_grad():
-                fake = self._synthesise(len(real), label, track=False)
+                fake = self._synthesise(len(real), label)
             return Logits(self._judged(real, label), self._judged(fake, label))
 
     def judgement_loss(self, logits: Logits) -> Tensor:
@@ -301,8 +306,7 @@ class StyleGAN2:
     def judge_gradient(self, batch: ImageBatch) -> Tensor:
         """‖∇D(real)‖², mean over the images of `batch`: what R1 penalises, also where gamma is 0."""
         real, label = self._signed(batch)
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derived_seed("judge gradient"))
+        with seeded(self.device, "judge gradient"):
             return self._gradient_at(real, label).detach()
 
     def swap(self, styles: int, noises: int, seed: int) -> Tensor:
@@ -316,9 +320,7 @@ class StyleGAN2:
 
     def adjust(self, *, learning_rate_factor: float, r1_gamma_factor: float) -> None:
         """Learning rates and gamma: the spec's, times these factors."""
-        for name, optimizer in self.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rates[name] * learning_rate_factor
+        set_rates(self.optimizers, self.learning_rates, learning_rate_factor)
         assert isinstance(self.section.r1.gamma, float), "a resolved spec"
         self.r1_gamma = self.section.r1.gamma * r1_gamma_factor
 
@@ -336,9 +338,7 @@ class StyleGAN2:
 
     @torch.no_grad()
     def _under_noise(self, latent: "Latent", noise: int) -> Tensor:
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derived_seed("swap-noise", noise))
+        with seeded(self.device, "swap-noise", noise):
             image: Tensor = self.G_ema(*latent)
         return image.clamp(-1, 1)
 

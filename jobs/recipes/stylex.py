@@ -6,7 +6,7 @@ and there the picture must also be like its image, in pixels, in w, in activatio
 change with the iteration, never with the micro-batch, so every part is trained however a batch is accumulated.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,14 +22,17 @@ from jobs.losses.reconstruction import classifier_kl, l1, stretched
 from jobs.networks import augment
 from jobs.networks.classifier import ImageClassifier
 from jobs.networks.explaining import ANSWERS, ToldGenerator, discriminator_of, encoder_of
+from jobs.networks.mapping import mean_vector
 from jobs.networks.precision import Precision
 from jobs.spec import stylex as spec
 from jobs.spec.job import Job
 from jobs.training.ema import ema_beta, frozen_copy, update_ema
-from jobs.training.optimizer import descend, lazy_adam, sanitise_gradients
+from jobs.training.optimizer import descend, lazy_adam, set_rates
 from jobs.training.probe import Logits
 from jobs.training.recipe import Known, Stateful
-from jobs.training.seeds import derived_seed, generator
+from jobs.training.seeds import derived_seed, generator, seeded
+from jobs.training.shares import Shares
+from jobs.training.team import ALONE
 
 Branch = Literal["noise", "encoder"]
 
@@ -61,7 +64,7 @@ class StylEx:
         section = job.recipe
         assert isinstance(section, spec.StylEx)
         assert job.training.batch is not None and job.training.micro_batch is not None, "a resolved spec"
-        self.section, self.device, self.known = section, device, known
+        self.section, self.device, self.known, self.team = section, device, known, ALONE
         self.batch, self.micro_batch = job.training.batch, job.training.micro_batch
         classes = len(known.class_counts)
 
@@ -117,13 +120,14 @@ class StylEx:
 
     @property
     def hot(self) -> tuple[nn.Module, ...]:
+        """What `training.compile` compiles."""
         return tuple(module for module in (self.G.synthesis, self.D, self.E) if module is not None)
 
     def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
         """One iteration on uint8 images [N, C, R, R]."""
         iteration = images // self.batch
         branch = self._branch(iteration)
-        shares = list(self._shares(self._signed(batch), branch))
+        shares = self.team.shares(list(self._shares(self._signed(batch), branch)))
 
         self._learn("D")
         scalars = self._tell_apart(shares)
@@ -139,6 +143,7 @@ class StylEx:
         if self._evens_out_paths(images, branch):
             scalars |= self._even_out_paths(shares)
 
+        self.team.add(self.augmentation.seen_now)
         self.augmentation.adapt(iteration, self.batch)
         beta = self._ema_beta(images)
         for name, network in self._made_of().items():
@@ -155,7 +160,7 @@ class StylEx:
             case "noise_only":
                 return "noise"
 
-    def _tell_apart(self, shares: Sequence[Share]) -> dict[str, Tensor]:
+    def _tell_apart(self, shares: Shares[Share]) -> dict[str, Tensor]:
         """Discriminator: real up, made down."""
         totals = torch.zeros(5, device=self.device)
         for share in shares:
@@ -177,7 +182,7 @@ class StylEx:
             "gradient.discriminator": self._descend("D"),
         }
 
-    def _penalise_gradient(self, shares: Sequence[Share]) -> dict[str, Tensor]:
+    def _penalise_gradient(self, shares: Shares[Share]) -> dict[str, Tensor]:
         """Discriminator, now and then: its gradient at real images, scaled by how rarely it is asked."""
         section = self.section.penalty
         total = torch.zeros((), device=self.device)
@@ -198,7 +203,7 @@ class StylEx:
         self._descend("D")
         return {"loss.penalty": total}
 
-    def _rebuild_meanwhile(self, shares: Sequence[Share]) -> dict[str, Tensor]:
+    def _rebuild_meanwhile(self, shares: Shares[Share]) -> dict[str, Tensor]:
         """`kl_rec_during_disc`: reconstruction and KL once more, beside the discriminator's update."""
         mode = self.section.kl_rec_during_disc
         if mode == "off":
@@ -218,7 +223,7 @@ class StylEx:
             self._descend("E")
         return {"loss.reconstruction_during_discriminator": totals[0], "loss.kl_during_discriminator": totals[1]}
 
-    def _fool(self, shares: Sequence[Share], branch: Branch, learners: Sequence[str]) -> dict[str, Tensor]:
+    def _fool(self, shares: Shares[Share], branch: Branch, learners: tuple[str, ...]) -> dict[str, Tensor]:
         """Generator (and encoder): pictures should be taken for real, and be like their images."""
         totals: dict[str, Tensor] = {}
         for share in shares:
@@ -239,7 +244,7 @@ class StylEx:
         names = {"G": "gradient.generator", "E": "gradient.encoder"}
         return totals | {names[learner]: self._descend(learner) for learner in learners}
 
-    def _even_out_paths(self, shares: Sequence[Share]) -> dict[str, Tensor]:
+    def _even_out_paths(self, shares: Shares[Share]) -> dict[str, Tensor]:
         """Generator, now and then: a step in w should change the image equally much everywhere (SG2, Equation 4)."""
         section = self.section.path_length
         total, length = (torch.zeros((), device=self.device) for _ in range(2))
@@ -253,7 +258,7 @@ class StylEx:
             (loss * section.interval).backward()
             total += loss.detach()
             length += lengths.detach().mean() / len(shares)
-        self.path_mean.value.lerp_(length, section.decay)  # after all micro-batches: their number must not matter
+        self.path_mean.value.lerp_(self.team.mean(length), section.decay)  # once: micro-batches must not matter
         self._descend("G")
         return {"loss.path_length": total, "path_length": length}
 
@@ -302,11 +307,12 @@ class StylEx:
         return torch.where((layer_L < latents.cut_N[:, None])[:, :, None], styles, other[:, None])
 
     @torch.no_grad()
-    def _track_average_w(self, shares: Sequence[Share]) -> None:
+    def _track_average_w(self, shares: Shares[Share]) -> None:
         """The running mean of w, for truncation."""
         z = [share.latents[1].z_ND for share in shares if share.latents is not None]
         if z and self.G.mapping is not None:
-            self.G.mapping.track_average(self.G.mapping(torch.cat(z)), self.section.generator.mapping.w_average_beta)
+            mean_D = self.team.mean(mean_vector(self.G.mapping(torch.cat(z))))
+            self.G.mapping.track_average(mean_D, self.section.generator.mapping.w_average_beta)
 
     def _encoded(self, share: Share) -> Tensor:
         """w [N, D] of real images."""
@@ -334,10 +340,11 @@ class StylEx:
 
     def _latents(self, count: int) -> Latents:
         size, layers = self.section.generator.latent, self.G.synthesis.styles
+        count *= self.team.size
         z_2ND = torch.randn(2, count, size, device=self.device)
         mixes = torch.rand(count, device=self.device) < self.section.mixing_probability
         cut_N = torch.where(mixes, torch.randint(1, layers, (count,), device=self.device), layers)
-        return Latents(z_2ND[0], z_2ND[1], cut_N)
+        return Latents(*map(self.team.own, (z_2ND[0], z_2ND[1], cut_N)))
 
     def _evens_out_paths(self, images: int, branch: Branch) -> bool:
         section, iteration = self.section.path_length, images // self.batch
@@ -353,10 +360,7 @@ class StylEx:
 
     def _descend(self, name: str) -> Tensor:
         """One optimizer step with the gradients at hand; returns their norm."""
-        network, optimizer = self.networks[name], self.optimizers[name]
-        if self.half_precision:
-            sanitise_gradients(network.parameters())
-        return descend(network, optimizer)
+        return descend(self.networks[name], self.optimizers[name], self.team, half_precision=self.half_precision)
 
     def _made_of(self) -> dict[str, nn.Module]:
         """The networks that make pictures; these have averages."""
@@ -395,8 +399,7 @@ class StylEx:
         """Latents, answers and noise come from `seed` alone (`noise`: another seed of the noise)."""
         w_ND, synthesis = self.draw_w(count, seed, truncation_psi), self.G_ema.synthesis
         drawn = []
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derived_seed("noise", seed if noise is None else noise))
+        with seeded(self.device, "noise", seed if noise is None else noise):
             for part in w_ND.split(SAMPLE_CHUNK):
                 drawn.append(synthesis(self.G.every_layer(part)).clamp(-1, 1))
         return torch.cat(drawn)
@@ -445,8 +448,7 @@ class StylEx:
     def judge(self, batch: ImageBatch, seed: int) -> Logits:
         """The discriminator on the images of `batch`, and on as many of the generator in training."""
         real = self._signed(batch)
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
-            torch.manual_seed(derived_seed("judge", seed))
+        with seeded(self.device, "judge", seed), torch.no_grad():
             branch: Branch = "noise" if self.section.draws else "encoder"
             shares = list(self._shares(real, branch))
             made = torch.cat([self.G.synthesis(self._styles(share, phase=0)) for share in shares])
@@ -475,9 +477,7 @@ class StylEx:
 
     def adjust(self, *, learning_rate_factor: float, r1_gamma_factor: float) -> None:
         """Learning rates and the gradient's penalty: the spec's, times these factors."""
-        for name, optimizer in self.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rates[name] * learning_rate_factor
+        set_rates(self.optimizers, self.learning_rates, learning_rate_factor)
         self.penalty_factor = r1_gamma_factor
 
     def effective(self, images: int) -> dict[str, Any]:

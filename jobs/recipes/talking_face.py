@@ -9,7 +9,7 @@ sum goes back through the generator once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,9 +27,12 @@ from jobs.spec import talking_face as spec
 from jobs.spec.job import Job
 from jobs.spec.talking_face import ADVERSARIES, TERMS, Region, Term
 from jobs.training.ema import ema_beta, frozen_copy, update_ema
+from jobs.training.optimizer import set_rates
 from jobs.training.probe import Judged, Logits
 from jobs.training.recipe import Known, Stateful
-from jobs.training.seeds import derived_seed, generator
+from jobs.training.seeds import derived_seed, generator, seeded
+from jobs.training.shares import Shares
+from jobs.training.team import ALONE
 
 Adversary = Literal["identity", "sequence", "sync"]
 SAMPLE_CHUNK = 16
@@ -67,7 +70,7 @@ class TalkingFace:
         section = job.recipe
         assert isinstance(section, spec.TalkingFace)
         assert job.training.batch is not None and job.training.micro_batch is not None, "a resolved spec"
-        self.section, self.device, self.known = section, device, known
+        self.section, self.device, self.known, self.team = section, device, known, ALONE
         self.batch, self.micro_batch = job.training.batch, job.training.micro_batch
         self.window = section.data.window_frames
 
@@ -112,7 +115,7 @@ class TalkingFace:
         """One iteration on windows of clips."""
         self._set_rates(images)
         terms = [term for term in TERMS if self.section.active(term, images)]
-        pieces = list(self.pieces(batch, self.micro_batch))
+        pieces = self.team.shares(list(self.pieces(batch, self.micro_batch)))
         scalars, fakes = self._teach_generator(pieces, terms)
         resting = self.resting(images)
         for name in self.adversaries:
@@ -125,9 +128,7 @@ class TalkingFace:
         update_ema(self.G_ema, self.G, self._ema_beta(images))
         return scalars
 
-    def _teach_generator(
-        self, pieces: Sequence[Piece], terms: Sequence[Term]
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def _teach_generator(self, pieces: Shares[Piece], terms: Sequence[Term]) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Generator: like the real frames, and taken for real. Also gives its frames, detached, one tensor a piece."""
         self._learns(self.G)
         loss_K, square_K = torch.zeros(2, len(terms), device=self.device)
@@ -151,12 +152,12 @@ class TalkingFace:
         scalars |= {f"loss.generator.{term}": loss for term, loss in zip(terms, loss_K, strict=True)}
         scalars |= {f"share.{term}": share for term, share in zip(terms, share_K, strict=True)
                     if getattr(self.section.weights, term)}  # fmt: skip
-        shown = float(sum(fake.shape[0] * fake.shape[1] for fake in fakes))
+        shown = float(sum(fake.shape[0] * fake.shape[1] for fake in fakes)) * self.team.size
         scalars["frames.generated"] = torch.full((), shown, device=self.device)
         scalars["frames.real"] = torch.full((), float(self.batch * self.window), device=self.device)
         return scalars, fakes
 
-    def _teach_judge(self, name: Adversary, pieces: Sequence[Piece], fakes: Sequence[Tensor]) -> dict[str, Tensor]:
+    def _teach_judge(self, name: Adversary, pieces: Shares[Piece], fakes: Sequence[Tensor]) -> dict[str, Tensor]:
         """A discriminator: real frames up; generated ones, and real ones out of time, down."""
         self._learns(self.adversaries[name])
         totals = torch.zeros(4, device=self.device)
@@ -231,11 +232,12 @@ class TalkingFace:
 
     def pieces(self, batch: ClipBatch, size: int) -> Iterator[Piece]:
         """The batch, `size` examples at a time; drawn for all of it first, so that `size` changes nothing."""
-        count = len(batch.video_NTCHW)
+        count, own = len(batch.video_NTCHW), self.team.own
+        whole = count * self.team.size
         noise, labels = self.section.generator.noise, self.section.labels
-        draw_NTZ = torch.randn(count, self.window, noise.size, device=self.device) * noise.deviation
-        places = {name: self._places(_adversary(name), count) for name in self.adversaries}
-        real_N, fake_N = (_labels(label, count, self.device) for label in (labels.real, labels.fake))
+        draw_NTZ = own(torch.randn(whole, self.window, noise.size, device=self.device)) * noise.deviation
+        places = {name: own(self._places(_adversary(name), whole)) for name in self.adversaries}
+        real_N, fake_N = (own(_labels(label, whole, self.device)) for label in (labels.real, labels.fake))
         for start in range(0, count, size):
             part = slice(start, start + size)
             video, still, audio, misaligned = (x[part].to(self.device, non_blocking=True) for x in batch)
@@ -271,6 +273,7 @@ class TalkingFace:
     def _descend(self, name: str) -> Tensor:
         """One optimizer step with the gradients at hand; returns their norm."""
         optimizer, network = self.optimizers[name], self.networks[name]
+        self.team.average_gradients(network)
         scaler = self._scaler(name)
         if scaler is not None:
             scaler.unscale_(optimizer)
@@ -306,9 +309,7 @@ class TalkingFace:
         return rate * self.rate_factor * (decay.left(images) if decay is not None and falls else 1.0)
 
     def _set_rates(self, images: int) -> None:
-        for name, optimizer in self.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self._rate(name, images)
+        set_rates(self.optimizers, {name: self._rate(name, images) for name in self.optimizers}, 1.0)
 
     @property
     def judges(self) -> Mapping[str, Judged]:
@@ -415,7 +416,7 @@ class _Judge:
 
     def judge_gradient(self, batch: ClipBatch) -> Tensor:
         """‖∇D(real)‖², summed over the frames of a window, mean over windows."""
-        with _drawing(self.recipe.device, 0):
+        with seeded(self.recipe.device, "judge", 0):
             (piece,) = self.recipe.pieces(batch, len(batch.video_NTCHW))
         video = piece.video_NTCHW.requires_grad_(True)
         logit_NK = self.recipe.verdict(self.name, piece, video)
@@ -423,19 +424,11 @@ class _Judge:
         return gradient.square().flatten(1).sum(1).mean()
 
     def _ask(self, batch: ClipBatch, seed: int) -> list[Tensor]:
-        with _drawing(self.recipe.device, seed):
+        with seeded(self.recipe.device, "judge", seed):
             (piece,) = self.recipe.pieces(batch, len(batch.video_NTCHW))
         with torch.no_grad():
             fake = self.recipe.G(piece.still_NCHW, piece.audio_NTCK, piece.draw_NTZ)
         return self.recipe.verdicts(self.name, piece, fake)
-
-
-@contextmanager
-def _drawing(device: torch.device, seed: int) -> Iterator[None]:
-    """What is drawn meanwhile comes from `seed`, and disturbs nothing."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derived_seed("judge", seed))
-        yield
 
 
 def _adversary(name: str) -> Adversary:

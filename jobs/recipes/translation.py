@@ -23,10 +23,11 @@ from jobs.spec import translation as spec
 from jobs.spec.job import Job
 from jobs.spec.pairs import channel_count
 from jobs.training.ema import ema_beta, frozen_copy, update_ema
-from jobs.training.optimizer import sanitise_gradients
+from jobs.training.optimizer import sanitise_gradients, set_rates
 from jobs.training.probe import Judged, Logits
 from jobs.training.recipe import Known, Stateful
 from jobs.training.seeds import derived_seed
+from jobs.training.team import ALONE
 
 SAMPLE_CHUNK = 32
 """Images translated at a time when sampling."""
@@ -45,7 +46,7 @@ class Translation:
         section = job.recipe
         assert isinstance(section, spec.Translation)
         assert job.training.batch is not None and job.training.micro_batch is not None, "a resolved spec"
-        self.section, self.device, self.known = section, device, known
+        self.section, self.device, self.known, self.team = section, device, known, ALONE
         self.batch, self.micro_batch = job.training.batch, job.training.micro_batch
         self.ways = ("AB",) if section.paired else ("AB", "BA")
 
@@ -159,7 +160,7 @@ class Translation:
         scalars: dict[str, Tensor] = {}
         for way in self.D:
             domain = way[1]
-            shown = {"A": real["A"], "B": real["B"], "fake": self.pools[way].exchange(fakes[domain])}
+            shown = {"A": real["A"], "B": real["B"], "fake": self._exchange(way, fakes[domain])}
             if self.penalty:
                 shown["at"] = self._between(real[domain], shown["fake"])
             scalars |= self._judge_share(way, shown)
@@ -169,6 +170,11 @@ class Translation:
                 torch._foreach_clamp_min_(list(self.D.parameters()), -self.section.loss.clip)
                 torch._foreach_clamp_max_(list(self.D.parameters()), self.section.loss.clip)
         return scalars
+
+    def _exchange(self, way: str, fake: Tensor) -> Tensor:
+        """What the discriminator sees in place of `fake`; the pool is that of the whole batch."""
+        pool = self.pools[way]
+        return self.team.own(pool.exchange(self.team.gather(fake))) if len(pool.images) else fake
 
     def _judge_share(self, way: str, shown: "Images") -> dict[str, Tensor]:
         """Adds the gradients of one discriminator; its loss, and what it thought."""
@@ -197,13 +203,14 @@ class Translation:
     def _between(self, real: Tensor, fake: Tensor) -> Tensor:
         """Where the gradient is to have norm 1: on lines between real and generated images, or around real ones.
 
-        Drawn for the whole batch, so that it does not depend on the micro-batches.
+        Drawn for the whole batch, so that it does not depend on how that is cut.
         """
-        place = torch.rand(len(real), 1, 1, 1, device=self.device)
+        whole = self.team.gather(real)
+        place = self.team.own(torch.rand(len(whole), 1, 1, 1, device=self.device))
         if self.section.loss.adversarial == "wgan-gp":
             return real + place * (fake - real)
-        noise = torch.rand_like(real)  # DRAGAN (Kodali et al. 2017), Algorithm 1: x + α · σ(x)/2 · u
-        return real + place * 0.5 * real.std() * noise
+        noise = self.team.own(torch.rand_like(whole))  # DRAGAN (Kodali et al. 2017), Algorithm 1: x + α · σ(x)/2 · u
+        return real + place * 0.5 * whole.std() * noise
 
     def _judge(self, way: str, source: Tensor, image: Tensor, *, full_precision: bool = False) -> Tensor:
         """Logits of one discriminator, for patches [N, 1, H, W]; a paired one sees the source, too."""
@@ -236,6 +243,7 @@ class Translation:
     def _descend(self, name: str) -> Tensor:
         """One step of an optimizer with the gradients at hand; returns their norm."""
         optimizer = self._optimizers[name]
+        self.team.average_gradients(self.G if name == "G" else self.D)
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.loss_scale != 1:
@@ -248,9 +256,7 @@ class Translation:
 
     def _set_learning_rates(self, images: int) -> None:
         factor = decay.factor(self.section.optimizer.decay, images) * self.rate_factor
-        for name, optimizer in self._optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rates[name] * factor
+        set_rates(self._optimizers, self.learning_rates, factor)
 
     def _ema_beta(self, images: int) -> float:
         half_life = self.section.ema_half_life_images

@@ -34,7 +34,7 @@ class Training(Section):
     )
     batch: int | None = Field(None, ge=1, description="Images an iteration; default from the preset, else 32")
     micro_batch: int | None = Field(
-        None, ge=1, description="Images at a time on the device; the gradients of a batch are accumulated over these"
+        None, ge=1, description="Images at a time on a device; the gradients of a batch are accumulated over these"
     )
     max_memory_bytes: int | None = Field(
         None,
@@ -46,7 +46,13 @@ class Training(Section):
         "auto", description="auto: bf16 where the device multiplies it in hardware, else fp32; the report says which"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(1, ge=1, le=1, description="GPUs of one machine; more than one is not supported yet")
+    devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="GPUs of one machine that share every batch; on a CPU, so many processes. What one device computes "
+        "with micro_batch = batch / devices, several compute, up to rounding",
+    )
     compile: bool = Field(
         False,
         description="Compile generator and discriminator (recipes stylegan2, stylex); first steps take minutes. "

@@ -35,7 +35,7 @@ def resolve(job: Job) -> tuple[Job, tuple[Derived, ...]]:
         "training",
         {
             "batch": (default, formula),
-            "micro_batch": (batch, "batch: no accumulation"),
+            "micro_batch": _default_micro_batch(batch, job.training.devices),
             "sample_images": (multiple(job.training.images // 20, batch), "images / 20, in whole batches"),
             "checkpoint_images": (
                 multiple(min(job.training.images // 10, 200_000), batch),
@@ -60,6 +60,7 @@ def conflicts(job: Job) -> Iterator[tuple[Path, str]]:
     assert batch is not None and micro_batch is not None, "conflicts() takes a resolved job"
     if batch % micro_batch:
         yield ("training", "micro_batch"), f"{micro_batch} does not divide the batch of {batch}"
+    yield from _conflicts_of_devices(job, batch, micro_batch)
     if isinstance(job.recipe, Sketch) and job.training.precision != "fp32":
         yield ("training", "precision"), f"{job.training.precision} is asked for, but a sketch computes in fp32"
     if job.training.compile and not isinstance(job.recipe, StyleGAN2 | StylEx):
@@ -68,14 +69,34 @@ def conflicts(job: Job) -> Iterator[tuple[Path, str]]:
         yield ("recipe", *path), message
 
 
+def _conflicts_of_devices(job: Job, batch: int, micro_batch: int) -> Iterator[tuple[Path, str]]:
+    devices = job.training.devices
+    if devices == 1:
+        return
+    if batch % devices:
+        yield ("training", "devices"), f"{devices} devices cannot share a batch of {batch} equally"
+    elif batch // devices % micro_batch:
+        yield (
+            ("training", "micro_batch"),
+            f"{micro_batch} does not divide the {batch // devices} images that each of {devices} devices gets",
+        )
+    elif not _alike(job.recipe, micro_batch):
+        yield (
+            ("training", "devices"),
+            f"this recipe looks at more than {micro_batch} images of a batch together (batch normalisation, noise that "
+            "a batch shares, or groups of the minibatch deviation or of path lengths), so devices cannot share a batch",
+        )
+
+
 def micro_batches(job: Job) -> tuple[int, ...]:
     """Micro-batches of a resolved job that give the gradients of the one it has, the largest first."""
     batch, asked = job.training.batch, job.training.micro_batch
     assert batch is not None and asked is not None, "a resolved spec"
+    share = batch // job.training.devices
     return tuple(
         size
         for size in range(asked, 0, -1)
-        if batch % size == 0 and (size == asked or (_alike(job.recipe, size) and not any(conflicts(_with(job, size)))))
+        if share % size == 0 and (size == asked or (_alike(job.recipe, size) and not any(conflicts(_with(job, size)))))
     )
 
 
@@ -142,6 +163,12 @@ def _default_batch(recipe: Recipe, written: int | None) -> tuple[int, str]:
             return sketch_resolve.BATCH, "every sketch"
         case _:
             assert_never(recipe)
+
+
+def _default_micro_batch(batch: int, devices: int) -> tuple[int, str]:
+    if devices > 1 and batch % devices == 0:
+        return batch // devices, "batch / devices: no accumulation"
+    return batch, "batch: no accumulation"
 
 
 def _resolve_recipe(recipe: Recipe, images: int, batch: int, notes: list[Derived]) -> Recipe:

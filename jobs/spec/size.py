@@ -18,11 +18,11 @@ from jobs.spec.translation import Translation
 
 
 def size(job: Job) -> Size:
-    """Parameters by network, and the memory of a training step, of a resolved job."""
+    """Parameters by network, and the memory of a training step on one device, of a resolved job."""
     training = job.training
     assert training.batch is not None and training.micro_batch is not None, "a resolved spec"
     number_bytes = 2 if training.precision in ("bf16", "fp16") else 4
-    return _size(job.recipe).of(training.batch, training.micro_batch, number_bytes)
+    return _size(job.recipe).of(training.batch // training.devices, training.micro_batch, number_bytes)
 
 
 def _size(recipe: Recipe) -> Size:

@@ -20,6 +20,7 @@ from jobs.events import EventLog
 from jobs.training.recipe import Recipe
 from jobs.training.seeds import seed_step
 from jobs.training.state import Progress
+from jobs.training.team import Order, What
 
 STEP, WAITING = "step", "waiting for data"
 """What a profile calls these parts of the loop."""
@@ -36,7 +37,6 @@ class Plan:
     checkpoint_images: int
     evaluate_images: int | None
     progress_seconds: float
-    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def train(
     events: EventLog,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Trains `recipe` from `progress.images` to `plan.images`.
+    """Trains `recipe` from `progress.images` to `plan.images`, as the process that leads its team.
 
     Raises Interrupted after a last checkpoint when `should_stop` says so, and Diverged, without one, when a loss is not
     finite. The state after `n` images does not depend on where the run was stopped on the way.
@@ -100,13 +100,30 @@ def train(
             raise Interrupted(f"stopped at {progress.images:,} of {plan.images:,} images, after a checkpoint")
         with meter.waiting():
             batch = next(batches)
-        seed_step(plan.seed, plan.rank, progress.images)
-        with record_function(STEP):
-            scalars = recipe.step(batch, progress.images)
+        with recipe.team.step():
+            scalars = _step(recipe, batch, plan.seed, progress.images)
         meter.count(scalars)
         before, progress.images = progress.images, progress.images + plan.batch
         hooks.observe(progress.images, scalars)
         _after_step(plan, hooks, meter, before, progress)
+
+
+def train_beside(recipe: Recipe, batches: Iterator[Any], plan: Plan, images: int) -> Order:
+    """What the other processes of a team do from `images` on: their share of every step that the leader orders.
+
+    Returns the first order that is none for a step.
+    """
+    while (order := recipe.team.hear()).what is What.STEP:
+        _step(recipe, next(batches), plan.seed, images)
+        images += plan.batch
+    return order
+
+
+def _step(recipe: Recipe, batch: Any, seed: int, images: int) -> dict[str, Tensor]:
+    """One iteration; its scalars are those of the whole batch."""
+    seed_step(seed, images)
+    with record_function(STEP):
+        return recipe.team.averaged(recipe.step(batch, images))
 
 
 def _after_step(plan: Plan, hooks: Hooks, meter: "Meter", before: int, progress: Progress) -> None:

@@ -1,12 +1,13 @@
 """Adam with the correction of lazy regularisation, what float16 needs, and the step that most recipes take."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from jobs.spec.stylegan2 import Adam as AdamSection
+from jobs.training.team import ALONE, Team
 
 
 def lazy_adam(parameters: Iterable[nn.Parameter], section: AdamSection, interval: int | None) -> Adam:
@@ -34,10 +35,23 @@ def sanitise_gradients(parameters: Iterable[nn.Parameter]) -> None:
             torch.nan_to_num(parameter.grad, nan=0.0, posinf=1e5, neginf=-1e5, out=parameter.grad)
 
 
-def descend(network: nn.Module, optimizer: Optimizer) -> Tensor:
-    """One step of `optimizer` with the gradients at hand, which are dropped then; returns their norm, on the device."""
+def descend(network: nn.Module, optimizer: Optimizer, team: Team = ALONE, *, half_precision: bool = False) -> Tensor:
+    """One step of `optimizer` with the gradients at hand, averaged over the team; returns their norm, on the device.
+
+    They are dropped then; in half precision they are made finite before.
+    """
+    team.average_gradients(network)
+    if half_precision:
+        sanitise_gradients(network.parameters())
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm
+
+
+def set_rates(optimizers: Mapping[str, Optimizer], rates: Mapping[str, float], factor: float) -> None:
+    """Learning rates by the optimizer's name, times `factor`."""
+    for name, optimizer in optimizers.items():
+        for group in optimizer.param_groups:
+            group["lr"] = rates[name] * factor

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from jobs.training.team import Team
+
 
 class Stateful(Protocol):
     """Anything a checkpoint can hold: modules, optimizers, running means."""
@@ -34,6 +36,9 @@ class Known:
 class Recipe(Protocol):
     """A GAN that can be trained: optimizers and the order of updates stand in its `step`, in plain sight."""
 
+    team: Team
+    """The processes that train it; its step averages over them what it adds up over micro-batches."""
+
     @property
     def parts(self) -> Mapping[str, Stateful]:
         """Everything that a checkpoint must hold: networks, EMA copies, optimizers, running means."""
@@ -57,7 +62,8 @@ class Recipe(Protocol):
     def step(self, batch: Any, images: int) -> dict[str, Tensor]:
         """One iteration on `batch` after `images` real images were shown; returns detached named scalars on the device.
 
-        All randomness comes from torch's default generators, which the loop seeds from (seed, rank, images).
+        All randomness comes from torch's default generators, which the loop seeds from (seed, images): micro-batches
+        are gone through as `team.shares`, and what is drawn for a whole batch is drawn for that of all processes.
         """
         ...
 

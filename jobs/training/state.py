@@ -137,6 +137,13 @@ def restore(folder: Path, recipe: Recipe) -> tuple[Progress, list[str]]:
     return Progress(), passed_over
 
 
+def begin_anew(recipe: Recipe, fresh: Recipe) -> None:
+    """Makes `recipe` what its twin `fresh` is: as before the first step."""
+    parts = fresh.parts
+    for name, part in recipe.parts.items():
+        part.load_state_dict(parts[name].state_dict())
+
+
 def complete(folder: Path) -> list[Checkpoint]:
     """Every checkpoint below `folder` that has its manifest, oldest first."""
     found = []
