@@ -15,7 +15,7 @@ from jobs.networks import resample
 from jobs.networks.discriminator import Discriminator, minibatch_stddev
 from jobs.networks.equalized import Conv, Dense, leaky_relu, rectified
 from jobs.networks.injection import modulated_conv
-from jobs.networks.mapping import MappingNetwork, normalize_second_moment
+from jobs.networks.mapping import MappingNetwork, mean_vector, normalize_second_moment
 from jobs.networks.precision import Precision
 from jobs.networks.resample import Resample
 from jobs.networks.styled import StyledConv
@@ -173,7 +173,7 @@ def test_the_mapping_normalises_z_and_tracks_the_mean_of_w():
     assert normalize_second_moment(z).square().mean(1).allclose(torch.ones(32), atol=1e-5)
     w = network(z)
     for _ in range(2000):
-        network.track_average(w, 0.99)
+        network.track_average(mean_vector(w), 0.99)
     torch.testing.assert_close(network.w_average, w.mean(0), atol=1e-4, rtol=0)
 
 

@@ -142,9 +142,9 @@ def test_accumulation_gives_the_gradients_of_the_whole_batch(tmp_path, cache):
     for micro_batch in (16, 4):
         job = loaded(**{**fixed, "training.micro_batch": micro_batch}).job
         recipe = recipes.build(job, Known(), "fp32", torch.device("cpu"))
-        z = torch.randn(16, 16, generator=torch.Generator().manual_seed(5)).split(micro_batch)
+        z = torch.randn(16, 1, 16, generator=torch.Generator().manual_seed(5)).split(micro_batch)
         draws = iter([*z, *z])
-        recipe._latents = lambda count, draws=draws: next(draws)
+        recipe.G.latents = lambda _count, _device, draws=draws: next(draws)
         recipe.D_optimizer.step = lambda: None  # keep weights; look at the gradients before they are cleared
         recipe.D_optimizer.zero_grad = lambda set_to_none=True: None
         from jobs.data import ImageBatch

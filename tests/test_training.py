@@ -23,6 +23,7 @@ from jobs.training.optimizer import lazy_adam, sanitise_gradients
 from jobs.training.recipe import Known
 from jobs.training.seeds import derived_seed, seed_step
 from jobs.training.state import Progress
+from jobs.training.team import ALONE
 from tests.tiny import TINY
 
 
@@ -198,6 +199,8 @@ def test_a_full_disk_is_a_store_error_and_keeps_the_previous_checkpoint(saved, m
 
 class Fake:
     """A recipe that only counts."""
+
+    team = ALONE
 
     def __init__(self, values=lambda images: 1.0):
         self.values, self.seen = values, []
