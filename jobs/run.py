@@ -245,7 +245,7 @@ def _fitted(
     if not progress.fitted and (small or progress.images > 0):
         return loaded
     if not progress.fitted:
-        share = training.batch // training.devices
+        share = training.share
         some = np.arange(share, dtype=np.int64) % len(dataset)
         batch = dataset.gather(Shown(job.seed, some, some, np.zeros(share, np.bool_)))
         advice = partial(fitting_advice, job, limit_bytes)
@@ -254,7 +254,7 @@ def _fitted(
         for sentence in found.sentences:
             events.write("note", message=sentence)
         progress.fitted = {"micro_batch": found.micro_batch, "recompute": found.recompute}
-    if (training.batch // training.devices) % progress.fitted["micro_batch"]:  # fitted for fewer devices
+    if training.share % progress.fitted["micro_batch"]:  # fitted for fewer devices
         progress.fitted["micro_batch"] = training.micro_batch
     fitting.apply(recipe, progress.fitted["micro_batch"], recompute=progress.fitted["recompute"])
     fitted = training.model_copy(update={"micro_batch": progress.fitted["micro_batch"]})
@@ -266,7 +266,7 @@ def _compile(job: Job, recipe: Recipe, cache_dir: Path, say: Callable[[str], Non
     if job.training.compile and not recompute:
         assert isinstance(recipe, StyleGAN2 | StylEx), "the spec lets no other be compiled"
         say("training.compile: the first steps take minutes, until all is compiled")
-        compile_in_place(recipe.hot, cache_dir)
+        compile_in_place(recipe.hot, cache_dir, cuda_graphs=job.training.cuda_graphs)
 
 
 def _refuse_missing_weights(job: Job, weights_dir: Path | None) -> None:
@@ -286,6 +286,7 @@ def _plan(job: Job, around: Surroundings) -> Plan:
         checkpoint_images=training.checkpoint_images,
         evaluate_images=job.evaluation.every_images,
         progress_seconds=around.progress_seconds or training.progress_seconds,
+        cuda_graphs=training.cuda_graphs,
     )
 
 

@@ -28,7 +28,8 @@ def plan(loaded: Loaded) -> dict[str, Any]:
         "images": training.images,
         "iterations": iterations,
         "batch": training.batch,
-        "accumulation": training.batch // training.micro_batch,
+        "devices": training.devices,
+        "accumulation": training.accumulation,
         "parameters": weight.parameters,
         "memory_bytes": weight.memory_bytes,
         "layers": {network.name: [asdict(layer) for layer in network.layers] for network in weight.networks},
@@ -48,11 +49,14 @@ def print_plan(loaded: Loaded, *, as_json: bool) -> None:
         return
     console = Console(highlight=False)
     batches = f"{facts['iterations']:,} iterations of {facts['batch']}"
+    if facts["devices"] > 1:
+        batches += f" shared by {facts['devices']} devices"
     if facts["accumulation"] > 1:
         batches += f", each in {facts['accumulation']} micro-batches"
     console.print(f"[bold]{facts['name']}[/bold]: {facts['recipe']}, {facts['images']:,} images ({batches})")
+    each = " a device" if facts["devices"] > 1 else ""
     parameters = ", ".join(f"{name} {count:,}" for name, count in facts["parameters"].items())
-    console.print(f"parameters: {parameters}; estimated memory: {facts['memory_bytes'] / 1e9:.2f} GB")
+    console.print(f"parameters: {parameters}; estimated memory: {facts['memory_bytes'] / 1e9:.2f} GB{each}")
     for remark in (*facts["remarks"], *facts["outlook"]):
         console.print(remark, soft_wrap=True)
     for name, layers in facts["layers"].items():

@@ -34,3 +34,33 @@ def test_stopped_and_resumed_equals_unbroken(tmp_path):
     )
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("graphs", [False, True])
+def test_compiled_and_recorded_networks_train_as_the_plain_ones(tmp_path, graphs):
+    """After a few steps, with penalties between them: the same weights but for rounding, which Adam makes larger."""
+    changed = {"recipe.path_length.interval": 2, "recipe.r1.interval": 2, "training.precision": "fp32"}
+    for name, compiled in (("plain", {}), ("fast", {"training.compile": True, "training.cuda_graphs": graphs})):
+        run_tiny(loaded(**SHORT, **changed, **compiled), tmp_path / name, tmp_path / "cache")
+    plain, fast = (
+        state.load_verified(state.complete(tmp_path / name / "checkpoints")[-1].path)["parts"]
+        for name in ("plain", "fast")
+    )
+    for network in ("G", "D"):
+        for name, tensor in plain[network].items():
+            distance = (tensor - fast[network][name]).norm() / tensor.norm().clamp(min=1e-6)
+            assert distance < 1e-2, f"{network}.{name}"
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus_train_as_one_does(tmp_path):
+    fixed = {**SHORT, "training.precision": "fp32", "training.micro_batch": 8}
+    for devices in (1, 2):
+        run_tiny(loaded(**fixed, **{"training.devices": devices}), tmp_path / str(devices), tmp_path / "cache")
+    one, two = (
+        state.load_verified(state.complete(tmp_path / str(devices) / "checkpoints")[-1].path)["parts"]["G"]
+        for devices in (1, 2)
+    )
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], atol=1e-5, rtol=1e-4)

@@ -58,6 +58,11 @@ class Training(Section):
         description="Compile generator and discriminator (recipes stylegan2, stylex); first steps take minutes. "
         "On a CPU no gain was measured; on a GPU, nothing yet. Needs a C++ compiler; the cache keeps compiled code",
     )
+    cuda_graphs: bool = Field(
+        False,
+        description="With `compile`, on a GPU: what a compiled network launches is recorded once and replayed whole, "
+        "which helps where steps are short and the host is late. Takes memory of its own. Not measured yet",
+    )
     deterministic: bool = Field(
         True, description="Bit-exact algorithms on CUDA, at some cost of speed; CPU runs are always exact"
     )
@@ -70,6 +75,18 @@ class Training(Section):
     grid: tuple[Annotated[int, Field(ge=1, le=64)], Annotated[int, Field(ge=1, le=64)]] = Field(
         (8, 8), description="Columns and rows of a sample grid"
     )
+
+    @property
+    def share(self) -> int:
+        """Images of a batch that each device gets, of a resolved spec."""
+        assert self.batch is not None, "a resolved spec"
+        return self.batch // self.devices
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches that each device goes through for one step, of a resolved spec."""
+        assert self.micro_batch is not None, "a resolved spec"
+        return self.share // self.micro_batch
 
 
 class Queue(Section):

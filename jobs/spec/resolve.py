@@ -65,6 +65,8 @@ def conflicts(job: Job) -> Iterator[tuple[Path, str]]:
         yield ("training", "precision"), f"{job.training.precision} is asked for, but a sketch computes in fp32"
     if job.training.compile and not isinstance(job.recipe, StyleGAN2 | StylEx):
         yield ("training", "compile"), f"{job.recipe.kind} cannot be compiled; only stylegan2 and stylex can"
+    if job.training.cuda_graphs and not job.training.compile:
+        yield ("training", "cuda_graphs"), "only what is compiled can be recorded: write compile: true beside it"
     for path, message in _conflicts_of_recipe(job.recipe, job.training, micro_batch):
         yield ("recipe", *path), message
 
@@ -90,9 +92,8 @@ def _conflicts_of_devices(job: Job, batch: int, micro_batch: int) -> Iterator[tu
 
 def micro_batches(job: Job) -> tuple[int, ...]:
     """Micro-batches of a resolved job that give the gradients of the one it has, the largest first."""
-    batch, asked = job.training.batch, job.training.micro_batch
-    assert batch is not None and asked is not None, "a resolved spec"
-    share = batch // job.training.devices
+    share, asked = job.training.share, job.training.micro_batch
+    assert asked is not None, "a resolved spec"
     return tuple(
         size
         for size in range(asked, 0, -1)

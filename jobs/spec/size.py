@@ -22,7 +22,7 @@ def size(job: Job) -> Size:
     training = job.training
     assert training.batch is not None and training.micro_batch is not None, "a resolved spec"
     number_bytes = 2 if training.precision in ("bf16", "fp16") else 4
-    return _size(job.recipe).of(training.batch // training.devices, training.micro_batch, number_bytes)
+    return _size(job.recipe).of(training.share, training.micro_batch, number_bytes)
 
 
 def _size(recipe: Recipe) -> Size:

@@ -32,11 +32,12 @@ def choose_device(asked: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def device_name(device: torch.device) -> str:
-    """What the report calls the device."""
+def device_name(device: torch.device, devices: int = 1) -> str:
+    """What the report calls the device, and how many there are."""
+    each = f"{devices} x " if devices > 1 else ""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+        return each + torch.cuda.get_device_name(device)
+    return f"{each}CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def choose_precision(asked: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> Choice:

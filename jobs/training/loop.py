@@ -17,6 +17,7 @@ from torch.profiler import record_function
 
 from jobs.errors import Diverged, Interrupted
 from jobs.events import EventLog
+from jobs.training.compiled import begin_step
 from jobs.training.recipe import Recipe
 from jobs.training.seeds import seed_step
 from jobs.training.state import Progress
@@ -37,6 +38,7 @@ class Plan:
     checkpoint_images: int
     evaluate_images: int | None
     progress_seconds: float
+    cuda_graphs: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def train(
         with meter.waiting():
             batch = next(batches)
         with recipe.team.step():
-            scalars = _step(recipe, batch, plan.seed, progress.images)
+            scalars = _step(recipe, batch, plan, progress.images)
         meter.count(scalars)
         before, progress.images = progress.images, progress.images + plan.batch
         hooks.observe(progress.images, scalars)
@@ -114,14 +116,16 @@ def train_beside(recipe: Recipe, batches: Iterator[Any], plan: Plan, images: int
     Returns the first order that is none for a step.
     """
     while (order := recipe.team.hear()).what is What.STEP:
-        _step(recipe, next(batches), plan.seed, images)
+        _step(recipe, next(batches), plan, images)
         images += plan.batch
     return order
 
 
-def _step(recipe: Recipe, batch: Any, seed: int, images: int) -> dict[str, Tensor]:
+def _step(recipe: Recipe, batch: Any, plan: Plan, images: int) -> dict[str, Tensor]:
     """One iteration; its scalars are those of the whole batch."""
-    seed_step(seed, images)
+    seed_step(plan.seed, images)
+    if plan.cuda_graphs:
+        begin_step()
     with record_function(STEP):
         return recipe.team.averaged(recipe.step(batch, images))
 
