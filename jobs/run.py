@@ -240,7 +240,8 @@ def _fitted(
     job, training = loaded.job, loaded.job.training
     assert training.batch is not None and training.micro_batch is not None, "a resolved spec"
     device = next(recipe.generator_ema.parameters()).device
-    limit_bytes = training.max_memory_bytes or fitting.free_bytes(device)
+    sharing = training.devices if device.type == "cpu" else 1  # they share the machine's memory
+    limit_bytes = training.max_memory_bytes or fitting.free_bytes(device) // sharing
     small = training.max_memory_bytes is None and device.type == "cpu" and 2 * size(job).memory_bytes < limit_bytes
     if not progress.fitted and (small or progress.images > 0):
         return loaded

@@ -175,16 +175,17 @@ def joined(devices: int, device: str, meeting: Meeting | None, what: Callable[[]
     are told `what` to take part in. Each has a GPU of its own, unless `device` says cpu. Raises DeviceError where there
     are not as many GPUs, or torchrun has started another number of processes; in the leader, what ended another one.
     """
-    if devices == 1 and RANK not in os.environ:
+    by_torchrun = int(os.environ.get(SIZE, "1")) if RANK in os.environ else 1
+    if devices == by_torchrun == 1:
         yield ALONE
         return
     with contextlib.ExitStack() as leaving:
         if meeting is not None:
             rank, store = meeting.rank, TCPStore(HOST, meeting.port, meeting.size, is_master=False)
             local = rank
-        elif RANK in os.environ:
+        elif by_torchrun > 1:
             rank, store, local = int(os.environ[RANK]), None, int(os.environ.get(LOCAL_RANK, "0"))
-            _check_size(devices, int(os.environ[SIZE]))
+            _check_size(devices, by_torchrun)
         else:
             rank, local = 0, 0
             store = TCPStore(HOST, 0, devices, is_master=True, wait_for_workers=False)
