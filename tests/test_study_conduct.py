@@ -108,7 +108,10 @@ def test_the_files_say_the_same(tmp_path):
 
 
 def test_a_planted_effect_is_found_and_none_where_there_is_none(tmp_path):
-    """Half the width is worse; a key that changes nothing is trained with noise of its own, and is no difference."""
+    """Half the width is worse; a key that changes nothing is trained with noise of its own, and is no difference.
+
+    An interval of 95 % misses once in twenty: three misses of ten would be 1 chance in 90.
+    """
     asked = study(
         list={"half": {"recipe.generator.channels_base": 64}, "null": {"training.progress_seconds": 5}}, seeds=5
     )
@@ -118,8 +121,8 @@ def test_a_planted_effect_is_found_and_none_where_there_is_none(tmp_path):
         half, null = (row.primary for row in report.variants[1:])
         assert half.side == "worse" and half.difference == pytest.approx(2.0, abs=1.0)
         said.append(null.side)
-        assert "null is" not in report.answer
-    assert said == ["unclear"] * 10
+        assert ("null is" in report.answer) == (null.side != "unclear")
+    assert said.count("unclear") >= 8
 
 
 def test_a_search_finds_what_is_better_and_asks_other_seeds_whether_it_is(tmp_path):

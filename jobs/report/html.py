@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from jobs.report import charts, embed, explained, metrics, shown, words
 from jobs.report.history import History, read_history
 from jobs.report.model import MetricRow, Report, ReportFacts, write_atomically
+from jobs.report.templates import environment
 
 HERE = Path(__file__).parent
 REPORT_JSON, REPORT_HTML, SPEC = "report.json", "report.html", "spec.yaml"
@@ -93,30 +93,18 @@ def _page(out: Path, report: Report, history: History) -> str:
     opening_key = (opening.any.metric, opening.any.features) if opening else None
     drawn = charts.measured(report, opening_key)
     opening_chart = drawn.pop(opening_key, None) if opening_key else None
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        figure=words.figure,
-        count=words.count,
-        duration=words.duration,
+    templates = environment(
+        HERE,
         percent=words.percent,
         size=words.size,
-        title=words.title,
-        plural=words.plural,
         named=shown.named,
-        when=_when,
         shown=_plain,
         breakable=_breakable,
         meaning=metrics.meaning,
         interval=metrics.interval,
         measured_on=metrics.measured_on,
     )
-    return environment.get_template("template.html").render(
+    return templates.get_template("template.html").render(
         report=report,
         sections=_sections(report),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
@@ -199,11 +187,6 @@ def _flat(values: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
     for name, value in values.items():
         pairs += _flat(value, f"{path}{name}.") if isinstance(value, dict) else [(f"{path}{name}", value)]
     return pairs
-
-
-def _when(seconds: float | None) -> str:
-    """Unix seconds as UTC, to the minute."""
-    return words.NO_VALUE if seconds is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def _breakable(name: str) -> Markup:

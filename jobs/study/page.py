@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from jobs.report import words
 from jobs.report.metrics import meaning
+from jobs.report.templates import environment
 from jobs.spec.variants import shown
 from jobs.study import drawings, sentences
 from jobs.study.gallery import gallery
@@ -29,7 +28,7 @@ def page(report: StudyReport, results: Sequence[RunResult]) -> str:
     names = drawings.drawn_variants(report)
     charts = drawings.metric_charts(report, results)
     return (
-        environment()
+        _templates()
         .get_template("study_template.html")
         .render(
             report=report,
@@ -50,27 +49,8 @@ def page(report: StudyReport, results: Sequence[RunResult]) -> str:
     )
 
 
-def environment() -> jinja2.Environment:
-    """Templates of this folder, escaped, with the words of reports."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters.update(
-        figure=words.figure,
-        signed=sentences.signed,
-        count=words.count,
-        duration=words.duration,
-        plural=words.plural,
-        title=words.title,
-        changes=shown,
-        interval=sentences.interval,
-        when=lambda seconds: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)),
-    )
-    return made
+def _templates() -> jinja2.Environment:
+    return environment(HERE, signed=sentences.signed, changes=shown, interval=sentences.interval)
 
 
 def _others(report: StudyReport) -> list[dict[str, Any]]:

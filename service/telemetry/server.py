@@ -1,19 +1,19 @@
 """One port a process: /metrics for Prometheus, /healthz and /readyz for whoever restarts or routes."""
 
 import json
-import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from service.background_server import BackgroundServer
 from service.telemetry.recorder import Recorder
 
 Check = Callable[[], str | None]
 """None when all is well, else one sentence that says what is wrong."""
 
 
-class TelemetryServer:
+class TelemetryServer(BackgroundServer):
     """Serves until `close`. Handlers only read; what they read is behind the recorder's own lock."""
 
     def __init__(
@@ -58,21 +58,4 @@ class TelemetryServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Scrapes are not worth a line."""
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: object, client_address: object) -> None:
-                """A client that hung up is no event."""
-
-        self._server = Server((host, port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="telemetry", daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(host, port, Handler, "telemetry")

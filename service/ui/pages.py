@@ -22,6 +22,7 @@ from jobs.report.charts import Drawn
 from jobs.report.curves import Chart
 from jobs.report.history import read_history
 from jobs.report.metrics import meaning
+from jobs.report.templates import environment
 from jobs.spec.variants import shown
 from jobs.study.results import read_run
 from jobs.study.sentences import interval, signed
@@ -69,7 +70,7 @@ class Pages:
 
     def __post_init__(self) -> None:
         self._studies = Studies(self.queue)
-        self._templates = _environment()
+        self._templates = _templates()
         self._routes: tuple[tuple[re.Pattern[str], Callable[..., Answer]], ...] = (
             (re.compile(r"/"), self.overview),
             (re.compile(rf"/jobs/({JOB_ID_PATTERN})"), self.job),
@@ -235,18 +236,9 @@ class Pages:
         return Answer(self._templates.get_template("problem.html").render(values).encode(), status=status)
 
 
-def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters.update(
-        count=words.count,
-        figure=words.figure,
-        duration=words.duration,
+def _templates() -> jinja2.Environment:
+    return environment(
+        HERE,
         title_of=words.title,
         signed=signed,
         interval=interval,
@@ -254,7 +246,6 @@ def _environment() -> jinja2.Environment:
         share=_share,
         when=lambda seconds: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds else "",
     )
-    return made
 
 
 def _share(view: JobView) -> int | None:

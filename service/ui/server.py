@@ -1,15 +1,15 @@
 """Serves the pages: GET and HEAD, one thread a request, on this machine only unless another address is asked for."""
 
 import ipaddress
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from service.background_server import BackgroundServer
 from service.ui.pages import Answer, Pages
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -74,14 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests are not worth a line."""
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hung up is no event."""
-
-
-class PageServer:
+class PageServer(BackgroundServer):
     """Serves from the moment it is made until `close`.
 
     On a loopback address it answers only to a loopback name in `Host`: no web site can reach it by a name of its own
@@ -92,18 +85,7 @@ class PageServer:
         self, pages: Pages, host: str, port: int, complain: Callable[[str], None] = lambda _text: None
     ) -> None:
         site = _Site(pages, _is_loopback(host), complain)
-        self._server = _Server((host, port), partial(_Handler, site))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="ui", daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(host, port, partial(_Handler, site), "ui")
 
 
 def _is_loopback(host: str) -> bool:
