@@ -34,7 +34,7 @@ from jobs.spec import Job, Loaded, warnings
 from jobs.spec.resolve import micro_batches
 from jobs.spec.size import fitting_advice, size
 from jobs.systems import known_of, system_of
-from jobs.training import fitting, state
+from jobs.training import fitting, state, tuning
 from jobs.training.allocator import keep_freed_memory
 from jobs.training.aside import Aside
 from jobs.training.compiled import compile_in_place
@@ -129,6 +129,7 @@ def _lead(loaded: Loaded, around: Surroundings, build: Build, team: Team) -> Pat
         judge = Judge(loaded, system, events, ground.precision)
         watch = Watch(system, events, saved=progress.diagnosis)
 
+        progress.tuned = _tuned(job, recipe, progress.tuned, around.cache_dir, ground.say)
         recompute = bool(progress.fitted.get("recompute"))
         _compile(job, recipe, around.cache_dir, ground.say, recompute=recompute)
         recipe.team = team
@@ -163,6 +164,7 @@ def _follow(job: Job, around: Surroundings, build: Build, team: Team) -> None:
     ground = _prepare(job, around, build, lambda _sentence: None)
     recipe = ground.make(job)
     fitting.apply(recipe, order.micro_batch, recompute=order.recompute)
+    _tuned(job, recipe, {}, around.cache_dir, ground.say)
     _compile(job, recipe, around.cache_dir, lambda _sentence: None, recompute=order.recompute)
     while order.what is What.BEGIN:
         _go_to(order.images, around.out / CHECKPOINTS, recipe, partial(ground.make, job))
@@ -260,6 +262,16 @@ def _fitted(
     fitting.apply(recipe, progress.fitted["micro_batch"], recompute=progress.fitted["recompute"])
     fitted = training.model_copy(update={"micro_batch": progress.fitted["micro_batch"]})
     return replace(loaded, job=job.model_copy(update={"training": fitted}))
+
+
+def _tuned(
+    job: Job, recipe: Recipe, known: dict[str, bool], cache_dir: Path, say: Callable[[str], None]
+) -> dict[str, bool]:
+    """What layers are computed the faster way, where the spec leaves that open: as `known`, else as measured here."""
+    assert job.training.micro_batch is not None, "a resolved spec"
+    tuned = known or tuning.measure(recipe, job.training.micro_batch, cache_dir, say)
+    tuning.apply(recipe, tuned)
+    return tuned
 
 
 def _compile(job: Job, recipe: Recipe, cache_dir: Path, say: Callable[[str], None], *, recompute: bool) -> None:

@@ -84,6 +84,7 @@ class Modulation(nn.Module):
     def __init__(self, section: spec.AdaIN, inputs: int, style: int) -> None:
         super().__init__()
         self.section = section
+        self.fused = section.fused is True  # auto: decided by jobs/training/tuning.py
         self.affine = Dense(style, inputs, bias=1.0)
         plain = section.gain == 1.0
         self.amplify = (
@@ -98,7 +99,7 @@ class Modulation(nn.Module):
             style_NI = self.amplify(style_NI - 1)  # s' = 1 + f · (s - 1)
         style_NI = style_NI * gain  # smaller than the weight
         demodulate = demodulate and self.section.demod_on == "conv"
-        if not self.section.fused:
+        if not self.fused:
             return modulated_conv(x, weight_OIKK, style_NI, demodulate=demodulate, up=up)
         weight_NOIKK = weight_OIKK * style_NI[:, None, :, None, None]
         if demodulate:

@@ -33,7 +33,11 @@ class AdaIN(Section):
     kind: Literal["adain_sg2"] = "adain_sg2"
     gain: Gain = Field(1.0, description="f: how strongly styles depart from 1")
     demod_on: DemodOn = Field("conv", description=f"{_DEMOD}; here conv or none")
-    fused: bool = Field(False, description=_FUSED)
+    fused: bool | Literal["auto"] = Field(
+        False,
+        description="Weights for each sample, demodulation inside, instead of one convolution between two scalings; "
+        "equal up to rounding. auto: each layer the faster way, measured once on a device and kept with the run",
+    )
 
 
 class StyleMatrix(Section):

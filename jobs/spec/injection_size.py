@@ -12,7 +12,8 @@ def injection_layers(injection: Injection, style: int, convolution: tuple[int, i
     match injection:
         case AdaIN():
             parameters = _dense(style, inputs) + int(injection.gain == "learned")
-            return Layers(parameters, outputs * inputs * kernel**2 if injection.fused else 0)
+            may_fuse = injection.fused is not False  # auto: at most
+            return Layers(parameters, outputs * inputs * kernel**2 if may_fuse else 0)
         case StyleMatrix():
             taps = injection.kernel**2
             basis = vectors(injection) * inputs if injection.layout == "lowrank" else 0
