@@ -102,7 +102,7 @@ def measure(case: Case, device: torch.device, seconds: float) -> Step | None:
     def cycle(iterations: range) -> float:
         started = now(device)
         for iteration in iterations:
-            seed_step(0, 0, iteration * case.batch)
+            seed_step(0, iteration * case.batch)
             recipe.step(batch, iteration * case.batch)
         return now(device) - started
 
