@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from jobs import recipes, systems
+from jobs import recipes, systems, tuning
 from jobs.data import Dataset, Roots, Shown, batches, open_data
 from jobs.errors import DataError, Diverged, DoesNotFit, GankilnError, Interrupted, SpecError
 from jobs.evaluation.weights import missing_weights
@@ -34,7 +34,7 @@ from jobs.spec import Job, Loaded, warnings
 from jobs.spec.resolve import micro_batches
 from jobs.spec.size import fitting_advice, size
 from jobs.systems import known_of, system_of
-from jobs.training import fitting, state, tuning
+from jobs.training import fitting, state
 from jobs.training.allocator import keep_freed_memory
 from jobs.training.aside import Aside
 from jobs.training.compiled import compile_in_place

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from jobs import recipes
+from jobs import recipes, tuning
 from jobs.errors import Interrupted
 from jobs.events import read_events
 from jobs.networks.injection import Modulation
-from jobs.training import state, tuning
+from jobs.training import state
 from jobs.training.recipe import Known
 from tests.tiny import loaded, run_tiny
 

@@ -84,7 +84,7 @@ class Modulation(nn.Module):
     def __init__(self, section: spec.AdaIN, inputs: int, style: int) -> None:
         super().__init__()
         self.section = section
-        self.fused = section.fused is True  # auto: decided by jobs/training/tuning.py
+        self.fused = section.fused is True  # auto: decided by jobs/tuning.py
         self.affine = Dense(style, inputs, bias=1.0)
         plain = section.gain == 1.0
         self.amplify = (

@@ -40,7 +40,7 @@ class Progress:
     fitted: dict[str, Any] = field(default_factory=dict)
     """How the job was fitted into memory: `micro_batch`, `recompute`; empty where it was not."""
     tuned: dict[str, bool] = field(default_factory=dict)
-    """Which way each layer is computed that left it open, by its path: see jobs/training/tuning.py."""
+    """Which way each layer is computed that left it open, by its path: see jobs/tuning.py."""
     time_seconds: dict[str, float] = field(default_factory=dict)
     """Where the time from the first to the last step went, over all attempts: training, waiting, samples, checks,
     evaluation, checkpoints."""

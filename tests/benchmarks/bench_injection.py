@@ -67,7 +67,7 @@ def measure(text: str, cycles: int) -> tuple[float, int]:
     for cycle in range(cycles + 1):
         started = clock()
         for _ in range(CYCLE):
-            seed_step(0, 0, images)
+            seed_step(0, images)
             scalars = recipe.step(ImageBatch(image, None), images)
             images += batch
         float(scalars["loss.discriminator"])  # waits for the device

@@ -63,7 +63,7 @@ def measure(name: str, text: str, precision: str, seconds: float) -> Measured:
     started, first = 0.0, 0
     while True:
         for _ in range(CYCLE):
-            seed_step(0, 0, images)
+            seed_step(0, images)
             scalars = recipe.step(ImageBatch(image, None), images)
             images += batch
         float(scalars["loss.discriminator"])  # waits for the device
