@@ -25,19 +25,15 @@ F32 = NDArray[np.float32]
 
 ATTRIBUTES: tuple[Attribute, ...] = tuple(ATTRIBUTE_LEVELS)
 CLASS_NAMES = ("plain", "marked")
-VERSION = 3
-"""Of the drawing: another one is another set."""
 
 _LEVELS = tuple(ATTRIBUTE_LEVELS.values())
-_LONG_PIXELS = (9.0, 10.5, 12.0, 13.5)
+_LONG_PIXELS = (7.5, 9.5, 11.5, 13.5)
 """Half of the body's length, by size; it is 0.62 times as wide."""
 _SLENDERNESS = 0.62
-_STRIPES_PIXELS = (0.5, -3.0, -6.5)
-"""Where along the body the first, second and third stripe lie, from its middle: whatever its size, so that a body may
-grow and its stripes stay where they are."""
-_STRIPE_HALF_WIDTH_PIXELS = 1.1
-_EYE_PLACE, _EYE_RADIUS_PIXELS = 0.55, 3.0
-"""Where along the body, in halves of its length, the eye lies."""
+_STRIPES = (0.05, -0.28, -0.61)
+"""Where along the body, in halves of its length, the first, second and third stripe lie; each is 0.2 wide."""
+_STRIPE_HALF_WIDTH = 0.1
+_EYE_PLACE, _EYE_RADIUS_PIXELS = 0.55, 2.2
 _DEGREES = (0, 45, 90, 135)
 _GROUNDS = (60, 110, 160, 210)
 _STRIPE_COLOUR, _EYE_COLOUR = 25, 255
@@ -71,7 +67,7 @@ def planted_source(section: PlantedAttributes) -> Source:
             CLASS_NAMES if section.labels else (),
         )
 
-    return Source("planted_attributes", section.model_dump(exclude={"mirror"}) | {"drawing": VERSION}, opened)
+    return Source("planted_attributes", section.model_dump(exclude={"mirror"}), opened)
 
 
 def generate(section: PlantedAttributes) -> tuple[ImagesU8, LabelsI64]:
@@ -143,14 +139,15 @@ def _draw(level_A: tuple[int, ...], resolution: int) -> ImagesU8:
 def _coverage(resolution: int, size: int, stripes: int, eye: int, rotation: int) -> tuple[F32, F32, F32]:
     """How much of every pixel is skin, stripe and eye, [R, R] each."""
     fine = ((np.arange(resolution * _SUPERSAMPLE) + 0.5) * 32 / (resolution * _SUPERSAMPLE) - 16).astype(np.float32)
-    angle, long = math.radians(_DEGREES[rotation]), _LONG_PIXELS[size]
-    along = fine[None, :] * math.cos(angle) - fine[:, None] * math.sin(angle)
-    across = fine[None, :] * math.sin(angle) + fine[:, None] * math.cos(angle)
-    body = along**2 + (across / _SLENDERNESS) ** 2 <= long**2
+    angle = math.radians(_DEGREES[rotation])
+    along = (fine[None, :] * math.cos(angle) - fine[:, None] * math.sin(angle)) / _LONG_PIXELS[size]
+    across = (fine[None, :] * math.sin(angle) + fine[:, None] * math.cos(angle)) / _LONG_PIXELS[size]
+    body = along**2 + (across / _SLENDERNESS) ** 2 <= 1
     striped = np.zeros_like(body)
-    for place in _STRIPES_PIXELS[:stripes]:
-        striped |= body & (abs(along - place) <= _STRIPE_HALF_WIDTH_PIXELS)
-    seeing = body & ((along - _EYE_PLACE * long) ** 2 + across**2 <= _EYE_RADIUS_PIXELS**2) & bool(eye)
+    for place in _STRIPES[:stripes]:
+        striped |= body & (abs(along - place) <= _STRIPE_HALF_WIDTH)
+    radius = _EYE_RADIUS_PIXELS / _LONG_PIXELS[size]
+    seeing = body & ((along - _EYE_PLACE) ** 2 + across**2 <= radius**2) & bool(eye)
     return tuple(_averaged(part, resolution) for part in (body & ~striped & ~seeing, striped & ~seeing, seeing))  # type: ignore[return-value]
 
 
