@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.evaluation import kid
 
@@ -46,3 +48,16 @@ def test_the_seed_chooses_the_subsets() -> None:
     first, again, other = (kid.kernel_distances(features("real"), features("fake"), 3, 100, seed) for seed in (1, 1, 2))
     assert (first == again).all()
     assert (first != other).any()
+
+
+@given(n=st.integers(12, 40), m=st.integers(12, 40), size=st.integers(2, 12), seed=st.integers(0, 1000))
+def test_one_pass_over_all_pairs_is_every_subset_by_itself(n, m, size, seed):
+    """Whichever is cheaper is taken; many subsets of few images go through the one pass."""
+    source = np.random.RandomState(seed)
+    real, fake = (torch.from_numpy(source.randn(count, 5)) for count in (n, m))
+    subsets = max(n, m) ** 2 // size**2 + 1
+    together = kid.kernel_distances(real, fake, subsets, size, seed)
+    rng = np.random.RandomState(seed)
+    for value in together:
+        chosen = [part[rng.choice(len(part), size, replace=False)] for part in (real, fake)]
+        assert value == pytest.approx(kid.squared_mmd(*chosen).item(), rel=1e-4, abs=1e-4)

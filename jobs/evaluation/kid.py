@@ -9,6 +9,9 @@ from torch import Tensor
 
 from jobs.evaluation.distances import full_precision
 
+ROWS = 1024
+"""Of a kernel, at a time."""
+
 
 def squared_mmd(real_ND: Tensor, fake_MD: Tensor) -> Tensor:
     """Unbiased MMD² of two sets (Gretton et al. 2012, Equation 3): no image is compared with itself."""
@@ -41,10 +44,42 @@ def kernel_distances(real_ND: Tensor, fake_ND: Tensor, subsets: int, subset_imag
     """
     rng = np.random.RandomState(seed)
     real_ND, fake_ND = real_ND.float(), fake_ND.float()
-    values = []
-    for _ in range(subsets):
-        real = torch.from_numpy(rng.choice(len(real_ND), subset_images, replace=False)).to(real_ND.device)
-        fake = torch.from_numpy(rng.choice(len(fake_ND), subset_images, replace=False)).to(fake_ND.device)
-        with full_precision():
-            values.append(squared_mmd(real_ND[real], fake_ND[fake]).item())
-    return np.array(values)
+    n, m = len(real_ND), len(fake_ND)
+    drawn = [
+        (rng.choice(n, subset_images, replace=False), rng.choice(m, subset_images, replace=False))
+        for _ in range(subsets)
+    ]
+    real_SK, fake_SK = (torch.from_numpy(np.stack(part)).to(real_ND.device) for part in zip(*drawn, strict=True))
+    with full_precision():
+        if max(n, m) ** 2 <= subsets * subset_images**2:  # all pairs are fewer than those of all subsets
+            return _of_all_pairs(real_ND, fake_ND, real_SK, fake_SK)
+        pairs = zip(real_SK, fake_SK, strict=True)
+        return np.array([squared_mmd(real_ND[real], fake_ND[fake]).item() for real, fake in pairs])
+
+
+def _of_all_pairs(real_ND: Tensor, fake_MD: Tensor, real_SK: Tensor, fake_SK: Tensor) -> np.ndarray:
+    """MMD² of every pair of subsets (K images each, by their indices), from one pass over all pairs of images."""
+    real, fake = _augmented(real_ND), _augmented(fake_MD)
+    count = real_SK.shape[1]
+    real_NS, fake_MS = _members(real_SK, len(real)), _members(fake_SK, len(fake))
+    within = _sums(real, real, real_NS, real_NS, itself=True) + _sums(fake, fake, fake_MS, fake_MS, itself=True)
+    between = _sums(real, fake, real_NS, fake_MS)
+    values: np.ndarray = (within / (count * (count - 1)) - 2 * between / count**2).cpu().numpy()
+    return values
+
+
+def _members(index_SK: Tensor, images: int) -> Tensor:
+    """1 where an image is in a subset, else 0: [images, S] float64."""
+    members = torch.zeros(images, len(index_SK), dtype=torch.float64, device=index_SK.device)
+    return members.scatter_(0, index_SK.T, 1.0)
+
+
+def _sums(first: Tensor, second: Tensor, first_NS: Tensor, second_MS: Tensor, *, itself: bool = False) -> Tensor:
+    """The kernel summed over the pairs of each subset, vᵀ K u, [S]; K is made a few rows at a time."""
+    sums = torch.zeros(first_NS.shape[1], dtype=torch.float64, device=first.device)
+    for start in range(0, len(first), ROWS):
+        kernel_RM = (first[start : start + ROWS] @ second.T).pow_(3)
+        if itself:
+            kernel_RM.diagonal(start).zero_()
+        sums += (first_NS[start : start + ROWS] * (kernel_RM.double() @ second_MS)).sum(0)
+    return sums
