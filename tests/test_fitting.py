@@ -131,6 +131,7 @@ CASES = (
     *(Case(recipe, 32, 32, batch=16, micro_batch=4) for recipe in SPECS),
     *(Case(recipe, 64, 16, batch=4) for recipe in SPECS),
     Case("stylegan2", 32, 32, precision="bf16"),
+    Case("talking_face", 64, 64, precision="bf16"),
     Case("stylegan2", 32, 32, changes="path_length: {weight: 2, batch_shrink: 1}"),
     Case("stylex", 32, 32, changes="reconstruction: {perceptual: {kind: none}}"),
     Case("translation", 32, 16, changes="loss: {adversarial: wgan-gp}"),

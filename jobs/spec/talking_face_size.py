@@ -16,7 +16,8 @@ def size(recipe: TalkingFace) -> Size:
     judges = {name: judge_layers(recipe, name) for name in ADVERSARIES if recipe.enabled(name)}
     looks = [layers.activations_per_image for layers in judges.values()]
     image, frames = CHANNEL_COUNT[recipe.data.channels] * recipe.data.resolution**2, recipe.data.window_frames
-    phases = [Phase(G.parameters, G.activations_per_image + max(looks, default=0))]  # one term after another
+    kept = G.activations_per_image + max(looks, default=0)  # one term after another
+    phases = [Phase(G.parameters, kept, exact=_widest(recipe))]
     phases += [Phase(layers.parameters, _verdicts(recipe, name) * layers.activations_per_image)
                for name, layers in judges.items()]  # fmt: skip
     parameters = {"G": G.parameters} | {name: layers.parameters for name, layers in judges.items()}
@@ -45,6 +46,14 @@ def per_frame_widths(recipe: TalkingFace) -> tuple[int, ...]:
     levels = recipe.data.resolution.bit_length() - 3
     shape = recipe.generator
     return tuple(min(shape.channels * 2**level, shape.channels_max) for level in range(levels))
+
+
+def _widest(recipe: TalkingFace) -> int:
+    """Numbers of the largest maps that a norm makes for a window: their gradient, in float32, while it goes back."""
+    shape = recipe.generator
+    if shape.norm == "none" or shape.architecture != "per_frame":
+        return 0
+    return recipe.data.window_frames * per_frame_widths(recipe)[0] * recipe.data.resolution**2
 
 
 def unet_sides(resolution: int, levels: int) -> tuple[int, ...]:
