@@ -10,6 +10,7 @@
 import atexit
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,6 +35,7 @@ ServerName = Literal["seaweedfs", "ministack", "rclone"]
 GOOD_SERVERS: tuple[ServerName, ...] = ("seaweedfs", "ministack")
 START_SECONDS = 60.0
 GRPC = 10_000  # SeaweedFS also listens on each port plus this
+PORTS = (12_000, 22_000)
 
 AWS_VARIABLES = (
     "AWS_ENDPOINT_URL",
@@ -56,6 +58,7 @@ class S3Server:
     access_key: str
     secret_key: str
     process: subprocess.Popen[bytes]
+    folder: Path
 
     @property
     def environment(self) -> dict[str, str]:
@@ -93,6 +96,10 @@ class S3Server:
         self.client().create_bucket(Bucket=name)
         return name
 
+    def log(self) -> str:
+        """The end of what it printed."""
+        return (self.folder / "log").read_text(errors="replace")[-2000:]
+
     def pause(self) -> None:
         """The store is down: connections are accepted and nothing answers."""
         self.process.send_signal(signal.SIGSTOP)
@@ -101,18 +108,24 @@ class S3Server:
         self.process.send_signal(signal.SIGCONT)
 
 
-@cache
 def s3_server(name: ServerName) -> S3Server:
     """The server, started on first use and stopped when the test process ends; skips or fails without it."""
+    server = _started(name)
+    if server.process.poll() is not None:
+        raise RuntimeError(f"{name} ended by itself with {server.process.returncode}:\n{server.log()}")
+    return server
+
+
+@cache
+def _started(name: ServerName) -> S3Server:
     start: Callable[[Path], S3Server] = {
         "seaweedfs": _start_seaweedfs,
         "ministack": _start_ministack,
         "rclone": _start_rclone,
     }[name]
-    folder = Path(tempfile.mkdtemp(prefix=f"gankiln-{name}-"))
-    server = start(folder)
-    atexit.register(_stop, server, folder)
-    _wait_until_ready(server, folder)
+    server = start(Path(tempfile.mkdtemp(prefix=f"gankiln-{name}-")))
+    atexit.register(_stop, server)
+    _wait_until_ready(server)
     return server
 
 
@@ -139,20 +152,15 @@ def _program(name: str) -> str:
 
 
 def _free_port() -> int:
-    """A port that is free, and so is the one GRPC above it."""
+    """A port that is free, and so is the one GRPC above it; both below those that the system gives to connections."""
     while True:
+        port = random.SystemRandom().randrange(*PORTS)
         with socket.socket() as low, socket.socket() as high:
-            low.bind(("127.0.0.1", 0))
-            port = low.getsockname()[1] % 20_000 + 20_000
             try:
+                low.bind(("127.0.0.1", port))
                 high.bind(("127.0.0.1", port + GRPC))
             except OSError:
                 continue
-            with socket.socket() as chosen:
-                try:
-                    chosen.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
             return port
 
 
@@ -173,13 +181,15 @@ def _start_seaweedfs(folder: Path) -> S3Server:
     (folder / "data").mkdir()
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     port = _free_port()
-    ports = [f"-{part}.port={_free_port()}" for part in ("master", "filer", "volume", "admin")]
+    ports = [f"-{part}.port={_free_port()}" for part in ("master", "filer", "volume")]
+    # Not `weed mini`: that one also starts an administrator's server, and exits when it is not up within 30 s. Every
+    # bucket takes seven volumes, which cost nothing until they are written.
     command = [
-        *(_program("weed"), "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-        *("-master.telemetry=false", "-admin.ui=false", "-webdav=false", f"-s3.config={folder / 's3.json'}"),
-        *(f"-s3.port={port}", "-s3.port.iceberg=0", "-s3.port.lance=0", *ports),
+        *(_program("weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *("-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=100000", "-filer", "-s3"),
+        *(f"-s3.config={folder / 's3.json'}", f"-s3.port={port}", "-s3.port.iceberg=0", "-s3.port.lance=0", *ports),
     ]
-    return S3Server("seaweedfs", f"http://127.0.0.1:{port}", key, secret, _popen(command, folder))
+    return S3Server("seaweedfs", f"http://127.0.0.1:{port}", key, secret, _popen(command, folder), folder)
 
 
 def _start_ministack(folder: Path) -> S3Server:
@@ -191,7 +201,7 @@ def _start_ministack(folder: Path) -> S3Server:
         "DOCKER_HOST": "unix:///nonexistent",
     }
     process = _popen([_program("ministack")], folder, environment)
-    return S3Server("ministack", f"http://127.0.0.1:{port}", "test", "test", process)
+    return S3Server("ministack", f"http://127.0.0.1:{port}", "test", "test", process, folder)
 
 
 def _start_rclone(folder: Path) -> S3Server:
@@ -201,10 +211,10 @@ def _start_rclone(folder: Path) -> S3Server:
         *(_program("rclone"), "serve", "s3", "--config", "/dev/null", "--addr", f"127.0.0.1:{port}"),
         *("--auth-key", "testkey,testsecret", str(folder / "data")),
     ]
-    return S3Server("rclone", f"http://127.0.0.1:{port}", "testkey", "testsecret", _popen(command, folder))
+    return S3Server("rclone", f"http://127.0.0.1:{port}", "testkey", "testsecret", _popen(command, folder), folder)
 
 
-def _wait_until_ready(server: S3Server, folder: Path) -> None:
+def _wait_until_ready(server: S3Server) -> None:
     """A bucket can be made, not only a port opened."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.process.poll() is None:
@@ -213,11 +223,10 @@ def _wait_until_ready(server: S3Server, folder: Path) -> None:
             return
         except (BotoCoreError, ClientError):
             time.sleep(0.2)
-    log = (folder / "log").read_text(errors="replace")[-2000:]
-    raise RuntimeError(f"{server.name} did not start in {START_SECONDS:.0f} s:\n{log}")
+    raise RuntimeError(f"{server.name} did not start in {START_SECONDS:.0f} s:\n{server.log()}")
 
 
-def _stop(server: S3Server, folder: Path) -> None:
+def _stop(server: S3Server) -> None:
     server.process.send_signal(signal.SIGCONT)
     server.process.terminate()
     try:
@@ -225,4 +234,4 @@ def _stop(server: S3Server, folder: Path) -> None:
     except subprocess.TimeoutExpired:
         server.process.kill()
         server.process.wait()
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(server.folder, ignore_errors=True)
