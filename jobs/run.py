@@ -129,14 +129,17 @@ def _lead(loaded: Loaded, around: Surroundings, build: Build, team: Team) -> Pat
         judge = Judge(loaded, system, events, ground.precision)
         watch = Watch(system, events, saved=progress.diagnosis)
 
-        progress.tuned = _tuned(job, recipe, progress.tuned, around.cache_dir, ground.say)
+        assert job.training.micro_batch is not None, "a resolved spec"
+        tuned = progress.tuned or tuning.measure(recipe, job.training.micro_batch, around.cache_dir, ground.say)
+        progress.tuned = tuned
+        tuning.apply(recipe, tuned)
         recompute = bool(progress.fitted.get("recompute"))
         _compile(job, recipe, around.cache_dir, ground.say, recompute=recompute)
         recipe.team = team
 
         def attempt() -> None:
             team.tell(_beginning(job, progress, watch))
-            team.share_weights(_modules(recipe))
+            _share(recipe, team)
             with (
                 contextlib.closing(_stream(job, ground.dataset, progress.images, team)) as stream,
                 Aside() as aside,
@@ -164,14 +167,13 @@ def _follow(job: Job, around: Surroundings, build: Build, team: Team) -> None:
     ground = _prepare(job, around, build, lambda _sentence: None)
     recipe = ground.make(job)
     fitting.apply(recipe, order.micro_batch, recompute=order.recompute)
-    _tuned(job, recipe, {}, around.cache_dir, ground.say)
     _compile(job, recipe, around.cache_dir, lambda _sentence: None, recompute=order.recompute)
     while order.what is What.BEGIN:
         _go_to(order.images, around.out / CHECKPOINTS, recipe, partial(ground.make, job))
         if isinstance(recipe, Adjustable):
             recipe.adjust(learning_rate_factor=order.learning_rate_factor, r1_gamma_factor=order.r1_gamma_factor)
         recipe.team = team
-        team.share_weights(_modules(recipe))
+        _share(recipe, team)
         with contextlib.closing(_stream(job, ground.dataset, order.images, team)) as stream:
             order = train_beside(recipe, stream, _plan(job, around), order.images)
 
@@ -228,8 +230,10 @@ def _beginning(job: Job, progress: Progress, watch: Watch) -> Order:
     )
 
 
-def _modules(recipe: Recipe) -> list[nn.Module]:
-    return [part for part in recipe.parts.values() if isinstance(part, nn.Module)]
+def _share(recipe: Recipe, team: Team) -> None:
+    """Makes `recipe` what it is in the first process."""
+    team.share_weights(part for part in recipe.parts.values() if isinstance(part, nn.Module))
+    tuning.agree(recipe, team)
 
 
 def _fitted(
@@ -262,16 +266,6 @@ def _fitted(
     fitting.apply(recipe, progress.fitted["micro_batch"], recompute=progress.fitted["recompute"])
     fitted = training.model_copy(update={"micro_batch": progress.fitted["micro_batch"]})
     return replace(loaded, job=job.model_copy(update={"training": fitted}))
-
-
-def _tuned(
-    job: Job, recipe: Recipe, known: dict[str, bool], cache_dir: Path, say: Callable[[str], None]
-) -> dict[str, bool]:
-    """What layers are computed the faster way, where the spec leaves that open: as `known`, else as measured here."""
-    assert job.training.micro_batch is not None, "a resolved spec"
-    tuned = known or tuning.measure(recipe, job.training.micro_batch, cache_dir, say)
-    tuning.apply(recipe, tuned)
-    return tuned
 
 
 def _compile(job: Job, recipe: Recipe, cache_dir: Path, say: Callable[[str], None], *, recompute: bool) -> None:

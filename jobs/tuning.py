@@ -22,6 +22,7 @@ from jobs.networks.injection import Modulation
 from jobs.networks.styled import StyledConv
 from jobs.training.device import device_name
 from jobs.training.recipe import Recipe
+from jobs.training.team import Team
 
 CACHE = "convolutions.json"
 ROUNDS = 5
@@ -72,6 +73,16 @@ def apply(recipe: Recipe, tuned: Mapping[str, bool]) -> None:
     """From now on as `tuned` says."""
     for path, layer in _open_layers(recipe.networks):
         layer.fused = tuned[path]
+
+
+def agree(recipe: Recipe, team: Team) -> None:
+    """Every process of a team computes each of these layers as the leading one does."""
+    layers = [layer for _, layer in _open_layers(recipe.networks)]
+    if layers:
+        for layer, fused in zip(
+            layers, team.led(torch.tensor([layer.fused for layer in layers])).tolist(), strict=True
+        ):
+            layer.fused = fused
 
 
 def _open_layers(networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, Modulation]]:

@@ -82,6 +82,15 @@ def test_nothing_is_measured_where_nothing_is_open(times, tmp_path):
     assert tuning.measure(closed, 8, tmp_path, print) == {} and not list(tmp_path.iterdir())
 
 
+def test_another_process_computes_as_the_first_does_and_measures_nothing(tmp_path, times):
+    job = loaded(**QUICK, **AUTO, **{"training.devices": 2})
+    steps = iter(range(3))
+    with pytest.raises(Interrupted):
+        run_tiny(job, tmp_path / "out", tmp_path / "cache", should_stop=lambda: next(steps, None) is None)
+    run_tiny(job, tmp_path / "out", tmp_path / "elsewhere")
+    assert (tmp_path / "cache" / tuning.CACHE).exists() and not (tmp_path / "elsewhere" / tuning.CACHE).exists()
+
+
 def test_a_run_keeps_its_choice_and_trains_what_the_plain_one_trains(tmp_path, times):
     run_tiny(loaded(**QUICK), tmp_path / "plain", tmp_path / "cache")
     run_tiny(loaded(**QUICK, **AUTO), tmp_path / "auto", tmp_path / "cache")

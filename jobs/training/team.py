@@ -133,7 +133,13 @@ class Team:
         if self.size > 1:
             for network in networks:
                 for tensor in network.state_dict().values():
-                    dist.broadcast(tensor, src=0)
+                    self.led(tensor)
+
+    def led(self, tensor: Tensor) -> Tensor:
+        """`tensor`, in which now is what the leading process has there."""
+        if self.size > 1:
+            dist.broadcast(tensor, src=0)
+        return tensor
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
