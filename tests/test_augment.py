@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.losses.penalties import r1
+from jobs.losses.slopes import slope
 from jobs.networks import augment
 from jobs.networks.ada import Blit, Colour, Geometry
 from jobs.networks.augment import Ada, Augmentation, DiffAugment, cut_out, translated
@@ -121,7 +122,7 @@ def test_r1_reaches_through_an_augmentation(section):
 
     def penalty(x):
         torch.manual_seed(1)
-        return r1(lambda image: head(network(seen(image))), x)
+        return r1(slope(lambda image: head(network(seen(image))), x))
 
     value = penalty(images())
     value.backward()

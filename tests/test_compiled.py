@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from jobs import recipes
 from jobs.data import ImageBatch
 from jobs.errors import SpecError
+from jobs.losses import slopes
 from jobs.training import state
 from jobs.training.compiled import compile_in_place
 from jobs.training.recipe import Known
@@ -45,11 +46,18 @@ JOB = {"recipe.r1": {"gamma": 1.0, "interval": 2}, "recipe.path_length": {"weigh
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, while it traces
-def test_a_traced_step_is_the_plain_one_with_both_penalties(tmp_path):
-    """The backend that traces and differentiates, and generates no code: quick."""
-    job = loaded(**JOB).job
+@pytest.mark.parametrize("seen", [{}, {"recipe.augmentation": {"kind": "diffaugment"}}], ids=["plain", "augmented"])
+def test_a_traced_step_is_the_plain_one_with_both_penalties(seen, tmp_path, monkeypatch):
+    """The backend that traces and differentiates, and generates no code: quick. Penalties are traced as well."""
+    job = loaded(**JOB, **seen).job
     torch.compiler.reset()
-    agree(weights_after(job, tmp_path, None), weights_after(job, tmp_path, "aot_eager"))
+    plain = weights_after(job, tmp_path, None)
+    monkeypatch.setattr(slopes, "slope", untraced)
+    agree(plain, weights_after(job, tmp_path, "aot_eager"))
+
+
+def untraced(_function, _at):
+    raise AssertionError("a penalty was not compiled")
 
 
 @pytest.mark.slow

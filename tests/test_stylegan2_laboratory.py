@@ -16,6 +16,8 @@ from jobs.diagnosis.wiring import check_wiring
 from jobs.errors import SpecError
 from jobs.events import read_events
 from jobs.losses.path_length import PathLengthPenalty
+from jobs.losses.penalties import on_noise
+from jobs.losses.slopes import slope
 from jobs.networks.generator import StyleGenerator
 from jobs.networks.precision import Precision
 from jobs.networks.synthesis import Synthesis
@@ -204,12 +206,12 @@ def test_training_on_w_plus_gives_every_layer_a_w_of_its_own():
 
 def test_both_reductions_of_path_lengths_differ_by_the_root_of_k():
     torch.manual_seed(0)
-    w = torch.randn(4, 12, 5, requires_grad=True)
-    image = (w.sum(dim=1) @ torch.randn(5, 48)).square().reshape(4, 3, 4, 4)
+    w = torch.randn(4, 12, 5)
+    matrix = torch.randn(5, 48)
+    gradient = slope(lambda w: on_noise((w.sum(dim=1) @ matrix).square().reshape(4, 3, 4, 4)), w)
     lengths = []
     for reduce in ("mean_over_slots", "sum_over_k"):
-        torch.manual_seed(1)
-        lengths.append(PathLengthPenalty(PathLength(reduce=reduce), vectors=3)(image, w)[1])
+        lengths.append(PathLengthPenalty(PathLength(reduce=reduce), vectors=3)(gradient)[1])
     torch.testing.assert_close(lengths[1], lengths[0] * 3**0.5)
 
 

@@ -9,10 +9,12 @@ from jobs import recipes
 from jobs.data import ImageBatch
 from jobs.diagnosis.wiring import check_wiring
 from jobs.errors import DataError, SpecError
+from jobs.losses import slopes
 from jobs.losses.reconstruction import activation_distance, classifier_kl, stretched
 from jobs.networks.classifier import ImageClassifier
 from jobs.spec import stylex_size
 from jobs.spec.stylex import Classifier
+from jobs.training.compiled import compile_in_place
 from jobs.training.recipe import Known
 from jobs.training.seeds import seed_step
 from tests.tiny import Path, loaded
@@ -75,6 +77,25 @@ def gradients_of(recipe, images):
     for handle in handles:
         handle.remove()
     return given, scalars
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, while it traces
+@pytest.mark.parametrize("penalty", [{"kind": "r1", "interval": 1}, {"kind": "gradient_penalty", "interval": 1}])
+def test_a_traced_step_is_the_plain_one(penalty, tmp_path, monkeypatch):
+    torch.compiler.reset()
+    changed = EXACT | {
+        "recipe.penalty": penalty,
+        "recipe.path_length": {"weight": 2.0, "interval": 1, "start_images": 0},
+    }
+    recipe, traced = (build(job(**changed)) for _ in range(2))
+    plain, _ = gradients_of(recipe, 0)
+    monkeypatch.setattr(slopes, "slope", None)
+    compile_in_place(traced.hot, tmp_path, backend="aot_eager")
+    found, _ = gradients_of(traced, 0)
+    assert plain.keys() == found.keys()
+    for name, vectors in plain.items():
+        for one, other in zip(vectors, found[name], strict=True):
+            assert (one - other).norm() <= 1e-4 * one.norm(), name
 
 
 @pytest.mark.parametrize("mode", ["off", "own_step", "carry"])

@@ -21,9 +21,12 @@ class PathLengthPenalty(nn.Module):
         self.summed = vectors if section.reduce == "sum_over_k" else 1
         self.register_buffer("mean", torch.zeros(()))
 
-    def forward(self, image_NCHW: Tensor, w_NLD: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean penalty over images, and mean length. These images move the running mean for themselves alone."""
-        length_N = path_lengths(image_NCHW, w_NLD, summed=self.summed)
+    def forward(self, gradient_NLD: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean penalty over images, of their gradient `on_noise`, and mean length.
+
+        These images move the running mean for themselves alone.
+        """
+        length_N = path_lengths(gradient_NLD, summed=self.summed)
         mean = self.mean.lerp(length_N.mean(), self.decay)
         return (length_N - mean).square().mean(), length_N.detach().mean()
 

@@ -16,6 +16,7 @@ from torch.optim import Adam, Optimizer
 from jobs.data.sketches import SketchBatch
 from jobs.losses.critic import critic_loss, relabelled
 from jobs.losses.penalties import r1, unit_gradient
+from jobs.losses.slopes import slope
 from jobs.networks.growing import GrowingDiscriminator, GrowingGenerator, PartSelector, doubled, faded, shrunk
 from jobs.spec import sketch as spec
 from jobs.spec.growth import Moment, NoGrowth, timetable
@@ -204,13 +205,13 @@ class Sketch:
         loss, iteration = self.section.loss, images // self.batch
         terms = {}
         if self.r1_gamma and iteration % loss.r1.interval == 0:
-            terms["loss.r1"] = (self.r1_gamma / 2 * loss.r1.interval, r1(judge, real))
+            terms["loss.r1"] = (self.r1_gamma / 2 * loss.r1.interval, r1(slope(judge, real)))
         penalty = loss.gradient_penalty
         if penalty.weight and iteration % penalty.interval == 0:
             where = real
             if penalty.at == "interpolates":
                 where = torch.lerp(real, fake, torch.rand(len(real), 1, 1, 1, device=self.device))
-            value = unit_gradient(judge, where, penalty.target)
+            value = unit_gradient(slope(judge, where), penalty.target)
             terms["loss.gradient_penalty"] = (penalty.weight * penalty.interval, value)
         return terms
 
@@ -383,7 +384,7 @@ class Sketch:
         moment = self._moment()
         share = next(self._shares(batch, moment))
         real = self._stacked(share.part_N1SS, share.given_NPSS)
-        return r1(lambda image: self.D(image, moment.level, moment.alpha), real).detach()
+        return r1(slope(lambda image: self.D(image, moment.level, moment.alpha), real)).detach()
 
     def stages(self) -> tuple[int, ...]:
         """Image counts at which a step trains every layer, between them."""

@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from jobs.data import ImageBatch
 from jobs.losses.adversarial import logistic_fake, logistic_fool, logistic_real, stance
 from jobs.losses.path_length import PathLengthPenalty
-from jobs.losses.penalties import r1
+from jobs.losses.penalties import on_noise, r1
+from jobs.losses.slopes import Slope, slope_before
 from jobs.networks import augment
 from jobs.networks.discriminator import Discriminator
 from jobs.networks.generator import StyleGenerator
@@ -54,6 +55,8 @@ class StyleGAN2:
         self.G_ema = frozen_copy(self.G)
         self.path_length = PathLengthPenalty(section.path_length, self.G.synthesis.vectors).to(device)
         self.augmentation = augment.build(section.augmentation, resolution).to(device)
+        self.D_slope = Slope(lambda image, label_N: self.D(image, label_N, full_precision=True))
+        self.w_slope = Slope(lambda w_NLD: on_noise(self.G.synthesis(w_NLD)))
 
         regularised = section.path_length.interval if section.path_length.weight else None
         self.G_optimizer = lazy_adam(self.G.parameters(), section.optimizer, regularised)
@@ -91,7 +94,7 @@ class StyleGAN2:
     @property
     def hot(self) -> tuple[nn.Module, ...]:
         """What `training.compile` compiles."""
-        return self.G.synthesis, self.D
+        return self.G.synthesis, self.D, self.D_slope, self.w_slope
 
     def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
         """One iteration on uint8 images [N, C, R, R]."""
@@ -134,9 +137,8 @@ class StyleGAN2:
         loss, length = (torch.zeros((), device=self.device) for _ in range(2))
         for real, label in pairs:
             count = len(real) // section.batch_shrink
-            w = self._styles(count, None if label is None else label[:count]).requires_grad_(True)
-            with torch.compiler.set_stance("force_eager"):  # differentiated twice
-                penalty, mean_length = self.path_length(self.G.synthesis(w), w)
+            w = self._styles(count, None if label is None else label[:count])
+            penalty, mean_length = self.path_length(self.w_slope(w))
             share = penalty * section.weight / len(pairs)
             (share * section.interval).backward()
             loss += share.detach()
@@ -186,7 +188,7 @@ class StyleGAN2:
 
     def _gradient_at(self, real: Tensor, label_N: Tensor | None) -> Tensor:
         """‖∇D‖² at images as they are before augmentation, in float32."""
-        return r1(lambda image: self.D(self.augmentation(image), label_N, full_precision=True), real)
+        return r1(slope_before(self.augmentation, lambda seen: self.D_slope(seen, label_N), real))
 
     def _synthesise(self, count: int, label_N: Tensor | None, w_means: list[Tensor] | None = None) -> Tensor:
         """Images of fresh latents, styles mixed; appends the mean w [D] of the first latents alone to `w_means`."""

@@ -19,6 +19,7 @@ from jobs.losses import penalties
 from jobs.losses.adversarial import HINGE, LOGISTIC, stance
 from jobs.losses.path_length import RunningMean
 from jobs.losses.reconstruction import classifier_kl, l1, stretched
+from jobs.losses.slopes import Slope, slope_before
 from jobs.networks import augment
 from jobs.networks.classifier import ImageClassifier
 from jobs.networks.explaining import ANSWERS, ToldGenerator, discriminator_of, encoder_of
@@ -78,6 +79,8 @@ class StylEx:
         )
         self.path_mean = RunningMean().to(device)
         self.augmentation = augment.build(section.augmentation, section.data.resolution).to(device)
+        self.D_slope = Slope(lambda image, label: self.D(image, label, full_precision=True))
+        self.w_slope = Slope(lambda w_NLD: penalties.on_noise(self.G.synthesis(w_NLD)))
         self.adversarial = HINGE if section.adversarial.kind == "hinge" else LOGISTIC
         self._remember_answers()
         self.G_ema = frozen_copy(self.G)
@@ -121,7 +124,7 @@ class StylEx:
     @property
     def hot(self) -> tuple[nn.Module, ...]:
         """What `training.compile` compiles."""
-        return tuple(module for module in (self.G.synthesis, self.D, self.E) if module is not None)
+        return (self.G.synthesis, self.D, self.D_slope, self.w_slope, *(() if self.E is None else (self.E,)))
 
     def step(self, batch: ImageBatch, images: int) -> dict[str, Tensor]:
         """One iteration on uint8 images [N, C, R, R]."""
@@ -187,16 +190,11 @@ class StylEx:
         section = self.section.penalty
         total = torch.zeros((), device=self.device)
         for share in shares:
-            label = self._label(share.said_NK)
-
-            def judge(image: Tensor, label: Tensor | None = label) -> Tensor:
-                return self._judged(image, label, full_precision=True)
-
-            match section:
-                case spec.R1():
-                    penalty = penalties.r1(judge, share.real) / 2
-                case spec.GradientPenalty():
-                    penalty = penalties.unit_gradient(judge, share.real, section.target)
+            gradient = self._gradient_at(share.real, self._label(share.said_NK))
+            if isinstance(section, spec.R1):
+                penalty = penalties.r1(gradient) / 2
+            else:
+                penalty = penalties.unit_gradient(gradient, section.target)
             loss = penalty * _weight(section) * self.penalty_factor / len(shares)
             (loss * section.interval).backward()
             total += loss.detach()
@@ -251,9 +249,7 @@ class StylEx:
         self._learn("G")
         for share in shares:
             w_NLD = self._styles(share, phase=1)[:: section.batch_shrink]
-            w_NLD = w_NLD if w_NLD.requires_grad else w_NLD.detach().requires_grad_(True)
-            with torch.compiler.set_stance("force_eager"):  # differentiated twice
-                lengths = penalties.path_lengths(self.G.synthesis(w_NLD), w_NLD)
+            lengths = penalties.path_lengths(self.w_slope(w_NLD))
             loss = (lengths - self.path_mean.value).square().mean() * section.weight / len(shares)
             (loss * section.interval).backward()
             total += loss.detach()
@@ -319,10 +315,14 @@ class StylEx:
         assert self.E is not None
         return self.G.told(self.E(share.real), share.said_NK)
 
-    def _judged(self, image: Tensor, label: Tensor | None, *, full_precision: bool = False) -> Tensor:
+    def _judged(self, image: Tensor, label: Tensor | None) -> Tensor:
         """The discriminator's logits [N, 1], of what it sees through the augmentation."""
-        logit: Tensor = self.D(self.augmentation(image), label, full_precision=full_precision)
+        logit: Tensor = self.D(self.augmentation(image), label)
         return logit
+
+    def _gradient_at(self, real: Tensor, label: Tensor | None) -> Tensor:
+        """∇D at images as they are before augmentation, in float32."""
+        return slope_before(self.augmentation, lambda seen: self.D_slope(seen, label), real)
 
     def _label(self, said_NK: Tensor) -> Tensor | None:
         """What the discriminator is told."""
@@ -465,7 +465,7 @@ class StylEx:
         real = self._signed(batch)
         with torch.no_grad():
             label = self._label(self.classifier(real))
-        return penalties.r1(lambda image: self._judged(image, label, full_precision=True), real).detach()
+        return penalties.r1(self._gradient_at(real, label)).detach()
 
     def swap(self, styles: int, noises: int, seed: int) -> Tensor:
         """The same styles under the same noises, [styles, noises, C, R, R]; one image at a time, as in StyleGAN2."""

@@ -17,6 +17,7 @@ from jobs.errors import DataError
 from jobs.losses.adversarial import CRITIC, HINGE, LOGISTIC, SQUARES, Adversarial
 from jobs.losses.penalties import r1, unit_gradient
 from jobs.losses.reconstruction import l1, premultiplied
+from jobs.losses.slopes import slope
 from jobs.networks.layer_list import LayerNetwork
 from jobs.spec import decay
 from jobs.spec import translation as spec
@@ -198,7 +199,9 @@ class Translation:
         return scalars | ({f"loss.penalty_{there}": penalty * self.penalty} if self.penalty else {})
 
     def _penalty(self, way: str, share: "Images") -> Tensor:
-        return unit_gradient(lambda image: self._judge(way, share[way[0]], image, full_precision=True), share["at"])
+        return unit_gradient(
+            slope(lambda image: self._judge(way, share[way[0]], image, full_precision=True), share["at"])
+        )
 
     def _between(self, real: Tensor, fake: Tensor) -> Tensor:
         """Where the gradient is to have norm 1: on lines between real and generated images, or around real ones.
@@ -341,7 +344,7 @@ class _Judge:
         real = self.recipe._signed(batch)
         here, there = self.way[0], self.way[1]
         return r1(
-            lambda image: self.recipe._judge(self.way, real[here], image, full_precision=True), real[there]
+            slope(lambda image: self.recipe._judge(self.way, real[here], image, full_precision=True), real[there])
         ).detach()
 
 

@@ -1,8 +1,8 @@
 """torch.compile of the modules that a step spends its time in.
 
-What a compiled function gives can be differentiated once. Penalties on gradients need it twice, so they ask for the
-plain function (`torch.compiler.set_stance("force_eager")`), and so does all that sees other shapes than training does:
-each shape compiles anew.
+What a compiled function gives can be differentiated once, so the gradients that penalties are made of are compiled
+themselves (jobs/losses/slopes.py). What sees other shapes than training does asks for the plain function
+(`torch.compiler.set_stance("force_eager")`): each shape compiles anew.
 """
 
 import os
