@@ -89,7 +89,7 @@ def run(loaded: Loaded, around: Surroundings, build: Build = recipes.build) -> P
             return _lead(loaded, around, build, team)
         finally:
             with contextlib.suppress(RuntimeError):  # others that are gone need not be told
-                team.tell(Order(What.END))
+                team.dismiss()
 
 
 def _said(job: Job, around: Surroundings) -> dict[str, Any]:
@@ -154,6 +154,7 @@ def _lead(loaded: Loaded, around: Surroundings, build: Build, team: Team) -> Pat
                 judge.evaluate(0, label="untrained")
             events.write("phase", phase="training", images=progress.images)
             Rollbacks(watch, recipe, partial(ground.make, job), progress, out / CHECKPOINTS, events).train(attempt)
+            team.dismiss()
             judge.finish(progress)
             watch.evaluated(progress.images, judge.evaluator, last=True)
         return out / "report.html"

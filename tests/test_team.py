@@ -117,6 +117,17 @@ def test_a_process_that_is_lost_ends_the_job_with_a_word(tmp_path, cache):
     assert read_events(tmp_path / "events.jsonl")[-1]["outcome"] == "failed"
 
 
+def test_the_others_are_gone_before_the_first_process_evaluates(tmp_path, cache):
+    left = []
+
+    def count_others(event):
+        if event["event"] == "evaluation":
+            left.append(len(psutil.wait_procs(psutil.Process().children(), timeout=30)[1]))
+
+    run_tiny(loaded(**QUICK, **{"training.devices": 2}), tmp_path, cache, watch=count_others)
+    assert left == [0]
+
+
 def test_a_stop_leaves_a_checkpoint_and_no_process(tmp_path, cache):
     spec = tmp_path / "spec.yaml"
     lasting = {**QUICK, "training.images": 1_000_000, "training.devices": 2}

@@ -66,6 +66,7 @@ class Team:
     rank: int = 0
     size: int = 1
     within_step: bool = False
+    dismissed: bool = False
 
     @property
     def leads(self) -> bool:
@@ -148,6 +149,12 @@ class Team:
         self.within_step = True
         yield
         self.within_step = False
+
+    def dismiss(self) -> None:
+        """No step is left: the others go, and free their devices. Said once, however often it is called."""
+        if not self.dismissed:
+            self.tell(Order(What.END))
+            self.dismissed = True
 
     def tell(self, order: Order) -> None:
         """From the leading process to all others. Where a step was broken off it says nothing: they are still in it."""
