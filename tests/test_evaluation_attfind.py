@@ -110,6 +110,30 @@ def test_explained_images_make_room_for_other_coordinates():
     assert [choice.index for choice in found.select(effects, 1)] == [0, 1]
 
 
+@pytest.mark.parametrize("strategy", ["largest_effect", "most_images"])
+def test_by_cost_a_coordinate_that_redraws_everything_stands_behind(w, strategy):
+    """The stronger cause, coordinate 2, fills the rest of the picture too."""
+
+    class Redrawn(Pictures):
+        def read(self, w):
+            return w, self.painted(w)
+
+        def moved(self, w, shift):
+            return self.painted(w + shift)
+
+        def painted(self, style):
+            return torch.cat([style, style[:, 2:3].expand(-1, 100)], dim=1).view(len(style), 1, 1, -1)
+
+    orders = {}
+    for rank_by in ("effect", "effect_per_change"):
+        found = AttFind(Redrawn(), classify, Section(coordinates=4, batch=7, strategy=strategy, rank_by=rank_by))
+        effects = found.measure(w)
+        orders[rank_by] = [choice.index for _, choice in found.merged(effects)]
+        change_S = effects.picture_change_2S.mean(0)
+    assert orders == {"effect": [2, 4], "effect_per_change": [4, 2]}
+    assert change_S[2] > 50 * change_S[4]
+
+
 def test_images_and_coordinates_are_filtered_by_the_discriminator(w):
     def score(image, _logits):  # coordinate 4 spoils a picture; image 3 is the least real
         style = image.flatten(1)

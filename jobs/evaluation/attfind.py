@@ -18,6 +18,8 @@ from jobs.networks.stylespace import StyleSpace
 from jobs.spec.stylex import AttFind as Section
 
 DOWN, UP = 0, 1
+LEAST_CHANGE = 0.01
+"""Of pictures in [-1, 1], mean absolute: what changes less counts as this much in `rank_by: effect_per_change`."""
 
 Classify = Callable[[Tensor], Tensor]
 """Images [N, C, H, W] in [-1, 1] -> logits [N, K]"""
@@ -40,6 +42,8 @@ class Effects:
     """How far each coordinate is moved: down, up."""
     effect_N2SK: Tensor
     """Change of the log-odds of every class; on the processor."""
+    picture_change_2S: Tensor
+    """Mean absolute change of the picture."""
     score_change_2S: Tensor | None
     """Mean absolute change of the discriminator's score."""
 
@@ -98,7 +102,7 @@ class AttFind:
         way_N2S = self.section.shift * (extreme_2S[None] - style_NS[kept_N][:, None])
         count, coordinates, classes = len(w_ND), len(self.space), logits_NK.shape[1]
         effect = torch.zeros(count * 2 * coordinates, classes)
-        changes = torch.zeros(2 * coordinates, dtype=torch.float64)
+        picture_change, score_change = torch.zeros(2, 2 * coordinates, dtype=torch.float64)
         before_NK = log_odds(logits_NK)
         for move_M in _batches(count * 2 * coordinates, self.section.batch, w_ND.device):
             image_M, flat_M = move_M // (2 * coordinates), move_M % (2 * coordinates)
@@ -107,14 +111,19 @@ class AttFind:
             shift_MS[torch.arange(len(move_M)), index_M] = way_N2S[image_M, direction_M, index_M]
             moved = self.space.moved(w_ND[image_M], shift_MS)
             effect[move_M.cpu()] = (log_odds(self.classify(moved)) - before_NK[image_M]).float().cpu()
+            change_M = (moved - image_NCHW[image_M]).abs().mean((1, 2, 3))
+            picture_change.index_add_(0, flat_M.cpu(), change_M.double().cpu() / count)
             if self.score is not None and score_N is not None:
                 change_M = (self.score(moved, logits_NK[image_M]) - score_N[kept_N][image_M]).abs()
-                changes.index_add_(0, flat_M.cpu(), change_M.double().cpu())
+                score_change.index_add_(0, flat_M.cpu(), change_M.double().cpu() / count)
             if progress is not None:
                 progress(int(move_M[-1]) + 1, len(effect))
         effect_N2SK = effect.view(count, 2, coordinates, classes)
-        score_change = None if self.score is None else (changes / count).view(2, coordinates)
-        found = Effects(kept_N.cpu(), w_ND, image_NCHW, logits_NK, way_N2S, effect_N2SK, score_change)
+        picture_change_2S, score_change_2S = picture_change.view(2, -1), score_change.view(2, -1)
+        found = Effects(
+            kept_N.cpu(), w_ND, image_NCHW, logits_NK, way_N2S, effect_N2SK, picture_change_2S,
+            None if self.score is None else score_change_2S,
+        )  # fmt: skip
         return self._stable(found)
 
     def select(self, effects: Effects, target: int) -> list[Choice]:
@@ -126,15 +135,16 @@ class AttFind:
         allowed_2S = torch.ones(effect_M2S.shape[1:], dtype=torch.bool)
         if self.section.most_score_change is not None and effects.score_change_2S is not None:
             allowed_2S = effects.score_change_2S <= self.section.most_score_change
+        cost_2S = self._cost(effects)
         match self.section.strategy:
             case "largest_effect":
-                chosen = list(self._by_largest_effect(effect_M2S, allowed_2S))
+                chosen = list(self._by_largest_effect(effect_M2S, allowed_2S, cost_2S))
             case "most_images":
-                chosen = list(self._by_most_images(effect_M2S, allowed_2S))
+                chosen = list(self._by_most_images(effect_M2S, allowed_2S, cost_2S))
         return [self._choice(effects, target, direction, index) for direction, index in chosen]
 
     def merged(self, effects: Effects) -> list[tuple[int, Choice]]:
-        """The selected coordinates of all classes, each once with its class, by two-sided effect.
+        """The selected coordinates of all classes, each once with its class, by two-sided effect for its cost.
 
         Of two classes a way to one is the other way from the other: both lists are told of as ways to class 1.
         """
@@ -148,7 +158,13 @@ class AttFind:
                 told = self._choice(effects, towards, direction, choice.index)
                 if choice.index not in found or told.two_sided > found[choice.index][1].two_sided:
                     found[choice.index] = (towards, told)
-        return sorted(found.values(), key=lambda pair: -pair[1].two_sided)
+        cost_S = self._cost(effects).mean(0)
+        return sorted(found.values(), key=lambda pair: -pair[1].two_sided / float(cost_S[pair[1].index]))
+
+    def _cost(self, effects: Effects) -> Tensor:
+        """What the effect of each move is divided by before it is ranked, [2, S]: 1 where only the effect counts."""
+        change_2S = effects.picture_change_2S
+        return change_2S + LEAST_CHANGE if self.section.rank_by == "effect_per_change" else torch.ones_like(change_2S)
 
     @torch.no_grad()
     def flips(self, effects: Effects, target: int, choices: list[Choice]) -> Flips:
@@ -200,10 +216,11 @@ class AttFind:
             effects.logits_NK[there],
             effects.way_N2S[there],
             effects.effect_N2SK[stays],
+            effects.picture_change_2S,
             effects.score_change_2S,
         )
 
-    def _by_largest_effect(self, effect_M2S: Tensor, allowed_2S: Tensor) -> Iterator[tuple[int, int]]:
+    def _by_largest_effect(self, effect_M2S: Tensor, allowed_2S: Tensor, cost_2S: Tensor) -> Iterator[tuple[int, int]]:
         """Greedily the largest mean effect on the images not yet explained; when all are, on all of them again."""
         free_2S = allowed_2S.clone()
         total_M = torch.zeros(len(effect_M2S))
@@ -212,7 +229,7 @@ class AttFind:
             if not bool(waiting_M.any()):
                 total_M.zero_()
                 waiting_M = torch.ones_like(waiting_M)
-            mean_2S = effect_M2S[waiting_M].mean(0).masked_fill(~free_2S, -torch.inf)
+            mean_2S = (effect_M2S[waiting_M].mean(0) / cost_2S).masked_fill(~free_2S, -torch.inf)
             direction, index = divmod(int(mean_2S.argmax()), mean_2S.shape[1])
             if not float(mean_2S[direction, index]) > 0:
                 return
@@ -220,11 +237,11 @@ class AttFind:
             total_M += effect_M2S[:, direction, index]
             yield direction, index
 
-    def _by_most_images(self, effect_M2S: Tensor, allowed_2S: Tensor) -> Iterator[tuple[int, int]]:
+    def _by_most_images(self, effect_M2S: Tensor, allowed_2S: Tensor, cost_2S: Tensor) -> Iterator[tuple[int, int]]:
         """By how many images change by more than a threshold; among equals, by the mean effect."""
         share_2S = (effect_M2S > self.section.changed_above).double().mean(0)
         mean_2S = effect_M2S.double().mean(0)
-        rank_2S = share_2S + torch.sigmoid(mean_2S) / (10 * len(effect_M2S))
+        rank_2S = (share_2S + torch.sigmoid(mean_2S) / (10 * len(effect_M2S))) / cost_2S
         rank_2S = rank_2S.masked_fill(~allowed_2S | (share_2S < self.section.least_share), -torch.inf)
         best_S, direction_S = rank_2S.max(0)
         for index in best_S.argsort(descending=True)[: self.section.coordinates].tolist():

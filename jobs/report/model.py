@@ -156,6 +156,7 @@ class ExplainedCoordinate(Model):
     effect: float = Field(description="Mean change of that class's log-odds, over images of other classes")
     two_sided: float = Field(description="Mean of that and of the loss when images of the class are moved back")
     changed_share: float
+    picture_change: float = Field(0.0, description="Mean absolute change of the picture in [-1, 1]; mean of both ways")
     score_change: float | None = Field(None, description="Mean absolute change of the discriminator's score")
     attributes: dict[str, float] = Field(
         {}, description="Of data with known attributes: the share of images on which each changes"
@@ -183,6 +184,7 @@ class Explanation(Model):
     given: int = Field(description="Images before any were left out as unstable or unreal")
     encoded: bool = Field(description="Whether they were real images, and not made from latents")
     strategy: str
+    ranked_by: str = "effect"
     flips_independent: tuple[float, ...] = Field((), description="By 1, 2, ... coordinates: share that change class")
     flips_subset: tuple[float, ...] = Field((), description="The same with the coordinates that serve each image best")
 

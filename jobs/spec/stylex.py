@@ -165,6 +165,11 @@ class AttFind(Section):
         description="Next coordinate: the largest mean effect on images not yet explained, or that which changes the "
         "most images",
     )
+    rank_by: Literal["effect", "effect_per_change"] = Field(
+        "effect",
+        description="effect_per_change: divided by how much the picture changes, so that a coordinate that redraws "
+        "everything stands behind one that changes what matters",
+    )
     explained_above: Positive = Field(
         5.0, description="An image is explained when its effects (log-odds) add up to more than this"
     )

@@ -147,6 +147,7 @@ def write(found: Search, out: Path) -> Explanation:
         given=len(found.given_NCHW),
         encoded=found.recipe.E_ema is not None,
         strategy=section.strategy,
+        ranked_by=section.rank_by,
         flips_independent=found.rates("independent"),
         flips_subset=found.rates("subset"),
     )
@@ -177,6 +178,7 @@ def _told(found: Search, place: int) -> ExplainedCoordinate:
         effect=choice.effect,
         two_sided=choice.two_sided,
         changed_share=choice.changed_share,
+        picture_change=float(found.effects.picture_change_2S[:, choice.index].mean()),
         score_change=None if change is None else float(change[choice.direction, choice.index]),
         attributes=changes[place] if place < len(changes) else {},
     )
