@@ -55,8 +55,9 @@ class Training(Section):
     )
     compile: bool = Field(
         False,
-        description="Compile generator and discriminator (recipes stylegan2, stylex); first steps take minutes. "
-        "On a CPU no gain was measured; on a GPU, nothing yet. Needs a C++ compiler; the cache keeps compiled code",
+        description="Compile generator, discriminator and their penalties (recipes stylegan2, stylex); the first steps "
+        "take minutes. On a CPU no gain was measured; on a GPU, nothing yet. Needs a C++ compiler; the cache keeps "
+        "compiled code",
     )
     cuda_graphs: bool = Field(
         False,
