@@ -168,6 +168,8 @@ def test_no_thread_is_left_when_it_is_closed_or_dropped() -> None:
 
 
 def test_an_error_while_gathering_reaches_the_caller() -> None:
+    before = workers([])
+
     class Broken(np.ndarray):
         def __getitem__(self, key: object) -> object:
             raise OSError("the disk is gone")
@@ -177,7 +179,7 @@ def test_an_error_while_gathering_reaches_the_caller() -> None:
     )
     with pytest.raises(OSError, match="the disk is gone"):
         next(stream)
-    assert workers() == []
+    assert workers(before) == []
 
 
 @pytest.mark.gpu
