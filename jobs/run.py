@@ -129,10 +129,10 @@ def _lead(loaded: Loaded, around: Surroundings, build: Build, team: Team) -> Pat
         judge = Judge(loaded, system, events, ground.precision)
         watch = Watch(system, events, saved=progress.diagnosis)
 
-        assert job.training.micro_batch is not None, "a resolved spec"
-        tuned = progress.tuned or tuning.measure(recipe, job.training.micro_batch, around.cache_dir, ground.say)
-        progress.tuned = tuned
-        tuning.apply(recipe, tuned)
+        micro_batch = job.training.micro_batch
+        assert micro_batch is not None, "a resolved spec"
+        progress.tuned = progress.tuned or tuning.measure(recipe, micro_batch, around.cache_dir, ground.say)
+        tuning.apply(recipe, progress.tuned)
         recompute = bool(progress.fitted.get("recompute"))
         _compile(job, recipe, around.cache_dir, ground.say, recompute=recompute)
         recipe.team = team

@@ -79,9 +79,8 @@ def agree(recipe: Recipe, team: Team) -> None:
     """Every process of a team computes each of these layers as the leading one does."""
     layers = [layer for _, layer in _open_layers(recipe.networks)]
     if layers:
-        for layer, fused in zip(
-            layers, team.led(torch.tensor([layer.fused for layer in layers])).tolist(), strict=True
-        ):
+        ways = team.led(torch.tensor([layer.fused for layer in layers])).tolist()
+        for layer, fused in zip(layers, ways, strict=True):
             layer.fused = fused
 
 

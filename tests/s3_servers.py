@@ -182,7 +182,7 @@ def _start_seaweedfs(folder: Path) -> S3Server:
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     port = _free_port()
     ports = [f"-{part}.port={_free_port()}" for part in ("master", "filer", "volume")]
-    # Not `weed mini`: that one also starts an administrator's server, and exits when it is not up within 30 s. Every
+    # Not `weed mini`: that one also starts an administrator's server, and exits when that does not come up. Every
     # bucket takes seven volumes, which cost nothing until they are written.
     command = [
         *(_program("weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),

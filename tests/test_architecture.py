@@ -87,11 +87,16 @@ def test_specs_in_the_readme_are_valid(tmp_path):
 
 
 def test_nothing_points_at_one_machine_or_at_a_package_index():
+    """The words are put together here, so that this file is held to it as well."""
+    option = "-".join(("index", "url"))
+    key = "".join(("reg", "istry"))
     homes = "|".join(("root", "home", "work", "farm"))
-    pattern = re.compile(rf"index-url|registry\s*=\s*[\"']?http|(?:^|[\s\"'(=])/(?:{homes})/[a-z.]", re.M)
+    package_index = rf"{option}|{key}\s*=\s*[\"']?http"
+    machine = rf"(?:^|[\s\"'(=])/(?:{homes})/[a-z.]"
+    pattern = re.compile(f"{package_index}|{machine}", re.M)
     for name in TRACKED:
         path = Path(name)
         if path.suffix in {".py", ".toml", ".md", ".txt", ".yaml", ".html", ""} and path.is_file():
             text = path.read_text(errors="ignore")
             found = pattern.search(text)
-            assert not found or name.startswith(("tests/test_architecture", "compose", "Dockerfile", "helm/")), name
+            assert not found or name.startswith(("compose", "Dockerfile", "helm/")), name

@@ -8,7 +8,7 @@ serve it best (subset).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -18,8 +18,8 @@ from jobs.networks.stylespace import StyleSpace
 from jobs.spec.stylex import AttFind as Section
 
 DOWN, UP = 0, 1
-LEAST_CHANGE = 0.01
-"""Of pictures in [-1, 1], mean absolute: what changes less counts as this much in `rank_by: effect_per_change`."""
+BASE_COST = 0.01
+"""Added to the mean absolute change of pictures in [-1, 1]: what changes hardly anything does not come first for it."""
 
 Classify = Callable[[Tensor], Tensor]
 """Images [N, C, H, W] in [-1, 1] -> logits [N, K]"""
@@ -119,11 +119,11 @@ class AttFind:
             if progress is not None:
                 progress(int(move_M[-1]) + 1, len(effect))
         effect_N2SK = effect.view(count, 2, coordinates, classes)
-        picture_change_2S, score_change_2S = picture_change.view(2, -1), score_change.view(2, -1)
+        picture_change_2S = picture_change.view(2, coordinates)
+        score_change_2S = None if self.score is None else score_change.view(2, coordinates)
         found = Effects(
-            kept_N.cpu(), w_ND, image_NCHW, logits_NK, way_N2S, effect_N2SK, picture_change_2S,
-            None if self.score is None else score_change_2S,
-        )  # fmt: skip
+            kept_N.cpu(), w_ND, image_NCHW, logits_NK, way_N2S, effect_N2SK, picture_change_2S, score_change_2S
+        )
         return self._stable(found)
 
     def select(self, effects: Effects, target: int) -> list[Choice]:
@@ -164,7 +164,7 @@ class AttFind:
     def _cost(self, effects: Effects) -> Tensor:
         """What the effect of each move is divided by before it is ranked, [2, S]: 1 where only the effect counts."""
         change_2S = effects.picture_change_2S
-        return change_2S + LEAST_CHANGE if self.section.rank_by == "effect_per_change" else torch.ones_like(change_2S)
+        return change_2S + BASE_COST if self.section.rank_by == "effect_per_change" else torch.ones_like(change_2S)
 
     @torch.no_grad()
     def flips(self, effects: Effects, target: int, choices: list[Choice]) -> Flips:
@@ -209,15 +209,14 @@ class AttFind:
         if not bool(stays.any()):
             return effects
         there = stays.to(effects.w_ND.device)
-        return Effects(
-            effects.kept_N[stays],
-            effects.w_ND[there],
-            effects.image_NCHW[there],
-            effects.logits_NK[there],
-            effects.way_N2S[there],
-            effects.effect_N2SK[stays],
-            effects.picture_change_2S,
-            effects.score_change_2S,
+        return replace(
+            effects,
+            kept_N=effects.kept_N[stays],
+            w_ND=effects.w_ND[there],
+            image_NCHW=effects.image_NCHW[there],
+            logits_NK=effects.logits_NK[there],
+            way_N2S=effects.way_N2S[there],
+            effect_N2SK=effects.effect_N2SK[stays],
         )
 
     def _by_largest_effect(self, effect_M2S: Tensor, allowed_2S: Tensor, cost_2S: Tensor) -> Iterator[tuple[int, int]]:

@@ -13,7 +13,10 @@ Function = Callable[..., Tensor]
 
 
 def slope(function: Function, at: Tensor) -> Tensor:
-    """∇ Σ f(x) at x = `at`, of its shape. Modules in `function` are called as they are written, compiled or not."""
+    """∇ Σ f(x) at x = `at`, of its shape; where `at` was computed from parameters, they get a gradient too.
+
+    Modules in `function` are called as they are written, compiled or not.
+    """
     at = at if at.requires_grad else at.detach().requires_grad_(True)
     with torch.compiler.set_stance("force_eager"):
         (gradient,) = torch.autograd.grad(function(at).sum(), at, create_graph=True)

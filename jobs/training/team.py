@@ -65,8 +65,8 @@ class Team:
 
     rank: int = 0
     size: int = 1
-    within_step: bool = False
-    dismissed: bool = False
+    listening: bool = True
+    """Of the leading process: whether the others wait for its next order; not within a step, nor once dismissed."""
 
     @property
     def leads(self) -> bool:
@@ -146,19 +146,18 @@ class Team:
     def step(self) -> Iterator[None]:
         """A step that all take together; what is raised within ends the team."""
         self.tell(Order(What.STEP))
-        self.within_step = True
+        self.listening = False
         yield
-        self.within_step = False
+        self.listening = True
 
     def dismiss(self) -> None:
-        """No step is left: the others go, and free their devices. Said once, however often it is called."""
-        if not self.dismissed:
-            self.tell(Order(What.END))
-            self.dismissed = True
+        """No step is left: the others go, and free their devices."""
+        self.tell(Order(What.END))
+        self.listening = False
 
     def tell(self, order: Order) -> None:
-        """From the leading process to all others. Where a step was broken off it says nothing: they are still in it."""
-        if self.size > 1 and not self.within_step:
+        """From the leading process to all others, where they listen: those in a step that was broken off do not."""
+        if self.size > 1 and self.listening:
             dist.broadcast(torch.tensor(order, dtype=torch.float64), src=0)
 
     def hear(self) -> Order:
