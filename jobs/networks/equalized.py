@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jobs.networks.winograd import centred_conv
+
 LEAK = 0.2
 """Slope of the leaky rectifier for negative inputs."""
 GAIN = math.sqrt(2)
@@ -59,7 +61,6 @@ class Conv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.gain = 1 / math.sqrt(inputs * kernel * kernel)
         self.stride = stride
-        self.padding = kernel // 2 if stride == 1 else 0
 
     def forward(self, x: Tensor) -> Tensor:
         return self._scaled(x, 1.0)
@@ -68,7 +69,7 @@ class Conv(nn.Module):
         """The result times `factor`."""
         weight = (self.weight * (self.gain * factor)).to(x.dtype)
         bias = None if self.bias is None else (self.bias * factor).to(x.dtype)
-        return F.conv2d(x, weight, bias, self.stride, self.padding)
+        return F.conv2d(x, weight, bias, self.stride) if self.stride > 1 else centred_conv(x, weight, bias)
 
 
 class RectifiedConv(Conv):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from jobs.networks.equalized import Conv, Dense, leaky_relu
 from jobs.networks.per_sample import Convolved, convolve_each, filter_norm, styled_convolve
+from jobs.networks.winograd import centred_conv
 from jobs.spec import injection as spec
 
 EPSILON = 1e-8
@@ -61,10 +62,7 @@ def modulated_conv(x_NCHW: Tensor, weight_OIKK: Tensor, style_NI: Tensor, *, dem
         weight_OIKK, style_NI = _bounded(weight_OIKK, style_NI, demodulate=demodulate)
     x = x_NCHW * style_NI.to(x_NCHW.dtype)[:, :, None, None]
     weight = weight_OIKK.to(x.dtype)
-    if up:
-        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    else:
-        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2) if up else centred_conv(x, weight)
     if not demodulate:
         return Convolved(x, None)
     return Convolved(x, (style_NI.square() @ weight_OIKK.square().sum(dim=(2, 3)).t() + EPSILON).rsqrt())

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jobs.networks.winograd import centred_conv
+
 EPSILON = 1e-8
 
 
@@ -38,6 +40,8 @@ def convolve(x_NIHW: Tensor, weight_OIKK: Tensor, *, up: bool, padding: int) -> 
     weight = weight_OIKK.to(x_NIHW.dtype)
     if up:
         return F.conv_transpose2d(x_NIHW, weight.transpose(0, 1), stride=2, padding=padding)
+    if padding == weight.shape[-1] // 2:
+        return centred_conv(x_NIHW, weight)
     return F.conv2d(x_NIHW, weight, padding=padding)
 
 

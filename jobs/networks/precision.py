@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from jobs.networks.winograd import takes_tiles
+
 FP16_RESOLUTIONS = 4
 NARROW_MAPS = 64
 """Up to so many maps, float32 on a CPU is faster with channels last: convolutions there and back take 0.75 to
-0.97 of the time (8 to 64 maps, 16 to 64 pixels, one core with AVX2), with 512 maps 1.1 to 1.5 times as long."""
+0.97 of the time (8 to 64 maps, 16 to 64 pixels, one core with AVX2), with 512 maps 1.1 to 1.5 times as long,
+unless it goes by tiles (jobs/networks/winograd.py)."""
 
 
 @dataclass(frozen=True)
@@ -38,5 +41,6 @@ class Precision:
     def prepare(self, x: Tensor) -> Tensor:
         """`x` [N, C, H, W] in this number format and layout."""
         narrow = self.dtype == torch.float32 and x.device.type == "cpu" and x.shape[1] <= NARROW_MAPS
-        layout = torch.channels_last if self.channels_last or narrow else torch.contiguous_format
+        last = self.channels_last or narrow or (self.dtype == torch.float32 and takes_tiles(x))
+        layout = torch.channels_last if last else torch.contiguous_format
         return x.to(dtype=self.dtype, memory_format=layout)

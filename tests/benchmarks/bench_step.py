@@ -4,13 +4,15 @@
                                           [--widths demo auto] [--json]
 
 Whole cycles of 16 iterations are timed (path length every 4th, R1 every 16th), so that the figure is what a run sees.
-The peer is the PyPI package stylegan2_pytorch, timed in the same process where it is installed.
+The peers are timed in the same process where they are installed: NVIDIA's own networks (StyleGAN2-ADA), which the PyPI
+package draggan carries (`pip install --no-deps draggan requests click`), and stylegan2_pytorch.
 """
 
 import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from unittest import mock
 
@@ -22,6 +24,7 @@ from jobs.spec import load
 from jobs.training.recipe import Known
 from jobs.training.seeds import seed_step
 from tests import torchvision_on_cpu
+from tests.benchmarks import official_stylegan2
 
 CYCLE = 16
 WIDTHS = {
@@ -29,6 +32,7 @@ WIDTHS = {
     "demo": "{latent: 128, style: 128, channels_base: 512, channels_max: 128}",
 }
 """The preset's own widths (512 maps up to 32x32), and those of the demo."""
+OFFICIAL, LUCIDRAINS = PEERS = ("NVIDIA's networks", "stylegan2_pytorch")
 
 
 @dataclass(frozen=True)
@@ -59,18 +63,36 @@ def measure(name: str, text: str, precision: str, seconds: float) -> Measured:
     recipe = recipes.build(job, Known(), precision, device)
     batch, resolution = job.training.batch or 1, job.recipe.data.resolution
     image = torch.randint(0, 256, (batch, 3, resolution, resolution), dtype=torch.uint8)
-    images = 0
-    started, first = 0.0, 0
+
+    def iteration(number: int) -> None:
+        seed_step(0, number * batch)
+        scalars = recipe.step(ImageBatch(image, None), number * batch)
+        if number % CYCLE == CYCLE - 1:
+            float(scalars["loss.discriminator"])  # waits for the device
+
+    return Measured(name, resolution, batch, precision, cycles(iteration, batch, seconds))
+
+
+def cycles(iteration: Callable[[int], None], batch: int, seconds: float) -> float:
+    """Images per second of whole cycles; the first, which warms up, is not counted."""
+    started, done = 0.0, 0
     while True:
         for _ in range(CYCLE):
-            seed_step(0, images)
-            scalars = recipe.step(ImageBatch(image, None), images)
-            images += batch
-        float(scalars["loss.discriminator"])  # waits for the device
+            iteration(done)
+            done += 1
         if started == 0.0:
-            started, first = time.perf_counter(), images  # the first cycle warms up
-        elif time.perf_counter() - started >= seconds:
-            return Measured(name, resolution, batch, precision, (images - first) / (time.perf_counter() - started))
+            started = time.perf_counter()
+        elif (taken := time.perf_counter() - started) >= seconds:
+            return (done - CYCLE) * batch / taken
+
+
+def official(resolution: int, batch: int, seconds: float) -> Measured | None:
+    """NVIDIA's own networks; on a CPU, as their kernels for GPUs are built from another version's sources."""
+    networks = None if torch.cuda.is_available() else official_stylegan2.networks()
+    if networks is None:
+        return None
+    training = official_stylegan2.Training(networks, resolution, batch)
+    return Measured(OFFICIAL, resolution, batch, "fp32", cycles(training.iteration, batch, seconds))
 
 
 def peer(resolution: int, batch: int, seconds: float) -> Measured | None:
@@ -107,12 +129,8 @@ def peer(resolution: int, batch: int, seconds: float) -> Measured | None:
         judge(fakes())[0].mean().backward()
         g_optimizer.step()
 
-    iteration()  # warms up
-    started, images = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        iteration()
-        images += batch
-    return Measured("stylegan2_pytorch", resolution, batch, "fp32", images / (time.perf_counter() - started))
+    rate = cycles(lambda _number: iteration(), batch, seconds)
+    return Measured(LUCIDRAINS, resolution, batch, "fp32", rate)
 
 
 def main() -> None:
@@ -126,8 +144,9 @@ def main() -> None:
     chosen = parser.parse_args()
     results = []
     for resolution in chosen.resolution:
-        if "auto" in chosen.widths and (found := peer(resolution, chosen.batch, chosen.seconds)):
-            results.append(found)
+        for other in (official, peer) if "auto" in chosen.widths else ():
+            if found := other(resolution, chosen.batch, chosen.seconds):
+                results.append(found)
         for precision in chosen.precision:
             for name in chosen.widths:
                 text = spec(resolution, chosen.batch, WIDTHS[name], path_length=name == "auto")
@@ -136,9 +155,10 @@ def main() -> None:
         print(json.dumps([asdict(result) for result in results], indent=1))
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    rates = {(result.name, result.resolution): result.images_per_second for result in results}
     for result in results:
-        base = next((r for r in results if r.name == "stylegan2_pytorch" and r.resolution == result.resolution), None)
-        ratio = f"  x{result.images_per_second / base.images_per_second:.2f} of the peer" if base else ""
+        known = [(name, rates.get((name, result.resolution))) for name in PEERS if name != result.name]
+        ratio = "".join(f"  x{result.images_per_second / rate:.2f} of {name}" for name, rate in known if rate)
         size = f"{result.resolution}x{result.resolution} batch {result.batch} {result.precision}"
         print(f"{result.name:20} {size:28} {result.images_per_second:8.2f} images/s{ratio}")
 
