@@ -130,6 +130,10 @@ def test_recomputing_changes_nothing_in_any_recipe(path, cache):
 CASES = (
     *(Case(recipe, 32, 32, batch=16, micro_batch=4) for recipe in SPECS),
     *(Case(recipe, 64, 16, batch=4) for recipe in SPECS),
+    Case("stylegan2", 32, 256, batch=4),  # weights are most of it
+    Case("stylex", 32, 128, batch=4),
+    Case("sketch", 32, 256, batch=4),
+    Case("translation", 32, 256, batch=1),
     Case("stylegan2", 32, 32, precision="bf16"),
     Case("talking_face", 64, 64, precision="bf16"),
     Case("stylegan2", 32, 32, changes="path_length: {weight: 2, batch_shrink: 1}"),

@@ -24,6 +24,8 @@ class Phase:
     """Numbers kept for the backward pass, an image of the micro-batch."""
     exact: float = 0.0
     """Beside them, numbers that are in float32 whatever the rest computes in."""
+    scaled: int = 0
+    """Weights that are scaled where they are used (the equalized learning rate), once a pass: kept as they are then."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Size:
 
         def peak_bytes(phase: Phase) -> float:
             earlier = phase.learning if batch > micro_batch else 0
-            kept_bytes = micro_batch * (phase.kept * number_bytes + phase.exact * 4)
+            kept_bytes = micro_batch * (phase.kept * number_bytes + phase.exact * 4) + phase.scaled * number_bytes
             kept_bytes += phase.learning * number_bytes if number_bytes < 4 else 0  # copies of the weights
             return max(4 * earlier + kept_bytes, 4 * phase.learning * (1 + self.temporary))
 

@@ -29,11 +29,14 @@ def size(recipe: StyleGAN2, classes: int | None = None) -> Size:
     generated, judged, paths = G.activations_per_image, D.activations_per_image, recipe.path_length
     image = CHANNEL_COUNT[recipe.data.channels] * recipe.data.resolution**2
     seen = 0 if recipe.augmentation is None else _AUGMENTED * image
-    phases = [Phase(G.parameters, generated + judged, exact=seen), Phase(D.parameters, 2 * judged)]
+    phases = [
+        Phase(G.parameters, generated + judged, exact=seen, scaled=D.parameters),
+        Phase(D.parameters, 2 * judged, scaled=2 * D.parameters),
+    ]
     if paths.weight:
         phases.append(Phase(G.parameters, TWICE * generated / paths.batch_shrink))
     if recipe.r1.gamma:
-        phases.append(Phase(D.parameters, 0, exact=TWICE * (judged + seen)))
+        phases.append(Phase(D.parameters, 0, exact=TWICE * (judged + seen), scaled=D.parameters))
     return Size(
         {"G": G.parameters, "D": D.parameters},
         4 * G.parameters + 3 * D.parameters,  # weights, two moments; G: the average

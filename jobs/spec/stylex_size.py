@@ -25,16 +25,20 @@ def size(recipe: StylEx, classes: int | None = None) -> Size:
     networks["D"] = _discriminator(recipe, count)
     parameters = {name: layers.parameters for name, layers in networks.items()}
     generated, judged = (networks[name].activations_per_image for name in ("G", "D"))
-    learning, made, seen = parameters["G"], generated + judged, 0
+    learning, made, seen, scaled = parameters["G"], generated + judged, 0, parameters["D"]
     if recipe.encodes:  # the encoder reads the image and its reconstruction
         seen, unseen = _watchers(recipe)
         learning, made = learning + parameters["E"], made + 2 * networks["E"].activations_per_image
+        scaled += 2 * parameters["E"]
         remarks += tuple(_ON_TOP.format(name) for name in unseen)
-    phases = [Phase(learning, made, exact=seen), Phase(parameters["D"], 2 * judged)]
+    phases = [
+        Phase(learning, made, exact=seen, scaled=scaled),
+        Phase(parameters["D"], 2 * judged, scaled=2 * parameters["D"]),
+    ]
     if recipe.path_length.weight:
         phases.append(Phase(parameters["G"], TWICE * generated / recipe.path_length.batch_shrink))
     if recipe.penalty.gamma if isinstance(recipe.penalty, R1) else recipe.penalty.weight:
-        phases.append(Phase(parameters["D"], 0, exact=TWICE * judged))
+        phases.append(Phase(parameters["D"], 0, exact=TWICE * judged, scaled=parameters["D"]))
     averaged = sum(parameters.values()) - parameters["D"]
     return Size(
         parameters,
