@@ -21,6 +21,7 @@ import torch
 from jobs import recipes
 from jobs.data import ImageBatch
 from jobs.spec import load
+from jobs.training.allocator import keep_freed_memory
 from jobs.training.recipe import Known
 from jobs.training.seeds import seed_step
 from tests import torchvision_on_cpu
@@ -60,6 +61,7 @@ training: {{images: 1000000, batch: {batch}}}
 def measure(name: str, text: str, precision: str, seconds: float) -> Measured:
     job = load(text, name).job
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    keep_freed_memory(device)  # as a job does; peers are timed before, as they are
     recipe = recipes.build(job, Known(), precision, device)
     batch, resolution = job.training.batch or 1, job.recipe.data.resolution
     image = torch.randint(0, 256, (batch, 3, resolution, resolution), dtype=torch.uint8)
