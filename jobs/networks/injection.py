@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jobs.networks.equalized import Conv, Dense, leaky_relu
-from jobs.networks.per_sample import Convolved, convolve_each, filter_norm, styled_convolve
-from jobs.networks.winograd import centred_conv
+from jobs.networks.per_sample import Convolved, convolve, convolve_each, filter_norm, styled_convolve
 from jobs.spec import injection as spec
 
 EPSILON = 1e-8
@@ -61,8 +60,7 @@ def modulated_conv(x_NCHW: Tensor, weight_OIKK: Tensor, style_NI: Tensor, *, dem
     if x_NCHW.dtype == torch.float16:
         weight_OIKK, style_NI = _bounded(weight_OIKK, style_NI, demodulate=demodulate)
     x = x_NCHW * style_NI.to(x_NCHW.dtype)[:, :, None, None]
-    weight = weight_OIKK.to(x.dtype)
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2) if up else centred_conv(x, weight)
+    x = convolve(x, weight_OIKK, up=up, padding=0 if up else weight_OIKK.shape[-1] // 2)
     if not demodulate:
         return Convolved(x, None)
     return Convolved(x, (style_NI.square() @ weight_OIKK.square().sum(dim=(2, 3)).t() + EPSILON).rsqrt())

@@ -40,7 +40,7 @@ class Precision:
 
     def prepare(self, x: Tensor) -> Tensor:
         """`x` [N, C, H, W] in this number format and layout."""
-        narrow = self.dtype == torch.float32 and x.device.type == "cpu" and x.shape[1] <= NARROW_MAPS
-        last = self.channels_last or narrow or (self.dtype == torch.float32 and takes_tiles(x))
-        layout = torch.channels_last if last else torch.contiguous_format
+        exact_on_cpu = self.dtype == torch.float32 and x.device.type == "cpu"
+        faster = exact_on_cpu and (x.shape[1] <= NARROW_MAPS or takes_tiles(x))
+        layout = torch.channels_last if self.channels_last or faster else torch.contiguous_format
         return x.to(dtype=self.dtype, memory_format=layout)

@@ -36,7 +36,7 @@ class Resample(nn.Module):
         if self.is_convolution and x.device.type == "cpu" and x.dtype == torch.float32:
             return self._convolved(x)
         matrix = self.matrix.to(x.dtype)
-        if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        if is_channels_last(x):
             return _resample_nhwc(x.permute(0, 2, 3, 1), matrix).permute(0, 3, 1, 2)
         return matrix @ x @ matrix.t()
 
@@ -45,6 +45,11 @@ class Resample(nn.Module):
         channels = x.shape[1]
         kernel = self.kernel.expand(channels, -1, -1, -1)
         return F.conv2d(x, kernel, stride=self.down, padding=self.padding[0], groups=channels)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """[N, C, H, W] with the maps last in memory; where one of both layouts is as good as the other, not."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def fir_matrix(size: int, taps: Tensor, *, up: int, down: int, padding: tuple[int, int]) -> Tensor:

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import Function
 
+from jobs.networks.resample import is_channels_last
+
 OUT, IN, TAPS = 4, 6, 3
 """Pixels along a side of a tile of outputs and of inputs, and of the kernel: 4 + 3 - 1 = 6."""
 WIDE_MAPS = 256
@@ -97,7 +99,7 @@ class _Convolution(Function):
         pixels = TO_PIXELS.to(x.dtype) @ mixed_TPO.flatten(1)
         y = pixels.view(OUT, OUT, count, tall, wide, -1).permute(2, 3, 0, 4, 1, 5)
         y = y.reshape(count, tall * OUT, wide * OUT, -1)[:, :height, :width].permute(0, 3, 1, 2)
-        return y.contiguous(memory_format=_layout(x))
+        return y.contiguous(memory_format=torch.channels_last if is_channels_last(x) else torch.contiguous_format)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
@@ -157,8 +159,3 @@ def _kernels(weight_OIKK: Tensor, adjoint: bool) -> Tensor:
         transform = transform.flip(1)  # instead of the weight
     kernels_TOI = (transform @ weight_OIKK.reshape(-1, TAPS * TAPS).t()).view(IN * IN, outputs, inputs)
     return kernels_TOI if adjoint else kernels_TOI.transpose(1, 2)
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format

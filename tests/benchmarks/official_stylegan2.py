@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from jobs.losses.adversarial import logistic_fake, logistic_fool, logistic_real
 from jobs.losses.penalties import on_noise, path_lengths, r1
+from jobs.training.optimizer import sanitise_gradients
 
 SIZE = 512
 """Of z and w."""
@@ -66,9 +67,7 @@ class Training:
         self.D.requires_grad_(network is self.D)
         optimizer.zero_grad(set_to_none=True)
         loss().backward()  # type: ignore[no-untyped-call]
-        for parameter in network.parameters():
-            if parameter.grad is not None:
-                torch.nan_to_num(parameter.grad, nan=0, posinf=1e5, neginf=-1e5, out=parameter.grad)
+        sanitise_gradients(network.parameters())
         optimizer.step()
 
     def _styles(self, count: int) -> Tensor:
