@@ -9,6 +9,7 @@ from jobs.evaluation import classifier
 from jobs.evaluation.classifier import Labelled, open_classifier, prepare
 from jobs.evaluation.evaluator import Evaluator
 from jobs.spec.evaluation import Evaluation
+from tests.pretend_device import AWAY, pretended
 
 CPU = torch.device("cpu")
 
@@ -53,6 +54,15 @@ def test_is_trained_once_and_the_same_again(tmp_path: Path, monkeypatch: pytest.
     for name, tensor in first.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name])
         assert torch.equal(tensor, other.network.state_dict()[name])
+
+
+def test_what_was_kept_is_read_onto_the_device(tmp_path: Path) -> None:
+    image_NCHW, labels_N = stripes(100, 0)
+    labelled = Labelled(image_NCHW, labels_N, "a")
+    open_classifier(labelled, tmp_path, CPU)
+    with pretended():
+        again = open_classifier(labelled, tmp_path, AWAY)
+        assert again.network(prepare(torch.from_numpy(image_NCHW).to(AWAY))).device == AWAY
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:

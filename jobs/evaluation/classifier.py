@@ -7,7 +7,7 @@ trained once, cached by the content of the data, and says how often it is right 
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,7 @@ def open_classifier(labelled: Labelled, cache_dir: Path, device: torch.device) -
     key = hashlib.sha256(json.dumps([labelled.digest, VERSION, len(names)]).encode()).hexdigest()[:32]
     path = cache_dir / f"classifier-{key}.safetensors"
     if (stored := _read(path, len(names))) is not None:
-        return stored
+        return replace(stored, network=stored.network.to(device))
     trained = train(labelled.image_NCHW, class_N, len(names), device)
     keep(path, lambda aside: _store(trained, aside))
     return trained

@@ -5,7 +5,8 @@ An iteration: the discriminator tells drawings with their real next part from th
 fools it; the averaged generator follows. Resolution doubles, and new layers fade in, by the timetable of the spec.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -50,7 +51,10 @@ class Drawer(nn.Module):
 
     def forward(self, given_NPHW: Tensor, z_ND: Tensor) -> Tensor:
         """Parts drawn so far, ink in [0, 1] -> ink of the next part [N, 1, R, R] at full size, as last trained."""
-        level, alpha = int(self.generator.level), float(self.generator.alpha)
+        return self.draw(given_NPHW, z_ND, int(self.generator.level), float(self.generator.alpha))
+
+    def draw(self, given_NPHW: Tensor, z_ND: Tensor, level: int, alpha: float) -> Tensor:
+        """The same at a level that the caller knows: on a GPU, reading the generator's own would make the host wait."""
         ink = self.generator(with_whole(given_NPHW), z_ND, level, alpha).clamp(0, 1)
         while ink.shape[2] < given_NPHW.shape[2]:
             ink = doubled(ink)
@@ -317,7 +321,7 @@ class Sketch:
             values["label_noise"] = self.section.label_noise.amount.at(images, moment, self.batch)
         if self.section.instance_noise.applies_to != "none":
             values["instance_noise"] = self.section.instance_noise.deviation.at(images, moment, self.batch)
-        return {name: torch.tensor(value) for name, value in values.items()}
+        return {name: torch.full((), float(value), device=self.device) for name, value in values.items()}
 
     @torch.no_grad()
     def _change(self, iteration: int, moment: Moment) -> dict[str, Tensor]:
@@ -325,7 +329,8 @@ class Sketch:
         if iteration % CHANGE_ITERATIONS:
             return {}
         given = self._ink(self.drawer.beginnings[:CHANGE_PICTURES])
-        picture = self._fixed(self.drawer, given, derived_seed("change"))
+        draw = partial(self.drawer.draw, level=moment.level, alpha=moment.alpha)
+        picture = self._fixed(draw, given, derived_seed("change"))
         change = (picture - self.changing.picture_M1HW).abs().mean()
         self.changing.picture_M1HW.copy_(picture)
         return {"sample_change": change} if iteration else {}
@@ -355,13 +360,12 @@ class Sketch:
         ])  # fmt: skip
 
     @torch.no_grad()
-    def _fixed(self, drawer: Drawer, given_NPHW: Tensor, seed: int) -> Tensor:
+    def _fixed(self, draw: Callable[[Tensor, Tensor], Tensor], given_NPHW: Tensor, seed: int) -> Tensor:
         """Parts whose latents and noise follow from `seed` alone."""
         cpu = torch.device("cpu")
         z = torch.randn(len(given_NPHW), self.section.latent.size, generator=generator(cpu, "z", seed))
         with seeded(self.device, "noise", seed):
-            ink: Tensor = drawer(given_NPHW, z.to(self.device))
-        return ink
+            return draw(given_NPHW, z.to(self.device))
 
     def judge(self, batch: SketchBatch, seed: int) -> Logits:
         """The discriminator on the real parts of `batch`, and on as many of the generator in training."""
