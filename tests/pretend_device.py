@@ -13,6 +13,7 @@ to the device and every value read from it is counted. Code that asks for the de
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -29,6 +30,10 @@ aten = torch.ops.aten
 COPIES = {aten.copy_.default, aten._to_copy.default}
 READS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default, aten.masked_select.default}
 """Operations that a GPU's host waits for: a value is read, or a shape follows from values."""
+ALLOCATE = {
+    aten.empty.memory_format, aten.empty_like.default, aten.empty_strided.default, aten.new_empty.default,
+    aten.new_empty_strided.default, aten._unsafe_view.default, aten.detach.default,
+}  # fmt: skip
 TAKE_INDICES = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default}
 
 
@@ -72,6 +77,8 @@ class Pretended(TorchDispatchMode):
         self.read: Counter[str] = Counter()
         self.copied: list[Tensor] = []
         """The host's tensors that were copied to AWAY."""
+        self.launched: Counter[str] = Counter()
+        """Operations that AWAY was asked for; views and allocations ask for nothing."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -83,17 +90,12 @@ class Pretended(TorchDispatchMode):
         onto = torch.device(onto) if onto is not None else AWAY if away else HOME
         if onto != AWAY and not away:
             return func(*args, **kwargs)
-        if func in COPIES:
-            onto = (AWAY if isinstance(args[0], Away) else HOME) if func is aten.copy_.default else onto
-            if onto == AWAY:
-                self.copied += here
-            else:
-                self.read["copy to the host"] += 1
-        elif func not in TAKE_INDICES:
-            mixed = [tuple(tensor.shape) for tensor in here if tensor.dim()] if away else []
+        if func is aten.copy_.default:
+            onto = AWAY if isinstance(args[0], Away) else HOME
+        if away and func not in COPIES | TAKE_INDICES:
+            mixed = [tuple(tensor.shape) for tensor in here if tensor.dim()]
             assert not mixed, f"{func} mixes tensors of the device with {mixed} of the host"
-        if func in READS:
-            self.read[str(func)] += 1
+        self._count(func, onto, here)
         if "device" in kwargs:
             kwargs["device"] = HOME
         plain_args, plain_kwargs = tree_map_only(Away, lambda tensor: tensor.held, (args, kwargs))
@@ -101,6 +103,16 @@ class Pretended(TorchDispatchMode):
         if onto == AWAY:
             made = _wrapped(made, away)
         return return_and_correct_aliasing(func, args, kwargs, made) if away and onto == AWAY else made
+
+    def _count(self, func: Any, onto: torch.device, here: list[Tensor]) -> None:
+        if func in COPIES and onto == AWAY:
+            self.copied += here
+        elif func in COPIES:
+            self.read["copy to the host"] += 1
+        if func in READS:
+            self.read[str(func)] += 1
+        if not func.is_view and func not in ALLOCATE:
+            self.launched[str(func)] += 1
 
 
 @contextlib.contextmanager
@@ -110,9 +122,13 @@ def pretended() -> Iterator[Pretended]:
     with pytest.MonkeyPatch.context() as patch, Pretended() as device:
         patch.setattr(torch, "Generator", lambda on="cpu": generator(HOME if torch.device(on) == AWAY else on))
         patch.setattr(torch, "autocast", lambda kind, *rest, **named: autocast(_known(kind), *rest, **named))
-        patch.setattr(torch, "inference_mode", torch.no_grad)  # wrappers cannot be without versions
+        patch.setattr(torch, "inference_mode", _no_grad)  # wrappers cannot be without versions
         patch.setattr(optimizer, "_get_fused_kernels_supported_devices", lambda: [*fused(), AWAY.type])
         yield device
+
+
+def _no_grad(wanted: bool = True) -> AbstractContextManager[Any]:
+    return torch.no_grad() if wanted else contextlib.nullcontext()
 
 
 def _known(kind: str) -> str:

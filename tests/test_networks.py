@@ -12,7 +12,7 @@ from scipy import signal
 
 from jobs import recipes
 from jobs.networks import resample
-from jobs.networks.discriminator import Discriminator, minibatch_stddev
+from jobs.networks.discriminator import Discriminator, judged_both, minibatch_stddev
 from jobs.networks.equalized import Conv, Dense, leaky_relu, rectified
 from jobs.networks.injection import modulated_conv
 from jobs.networks.mapping import MappingNetwork, mean_vector, normalize_second_moment
@@ -187,6 +187,19 @@ def test_minibatch_stddev_is_the_published_statistic():
         torch.testing.assert_close(out[index, 3], expected.expand(4, 4))
     assert minibatch_stddev(x[:2], 4).shape == (2, 4, 4, 4)  # the group adapts to a smaller batch
     assert torch.isfinite(minibatch_stddev(torch.zeros(4, 1, 2, 2), 4)).all()
+    apart = torch.cat([minibatch_stddev(x[:4], 2), minibatch_stddev(x[4:], 2)])
+    torch.testing.assert_close(minibatch_stddev(x, 2, sets=2), apart)
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_two_batches_in_one_pass_are_judged_as_if_alone(classes):
+    torch.manual_seed(0)
+    D = Discriminator(
+        16, 1, base=64, most=8, architecture="resnet", stddev_group=2, precision=Precision("fp32", 16), classes=classes
+    )
+    images, label = (torch.randn(4, 1, 16, 16), torch.randn(4, 1, 16, 16)), torch.arange(4) % 3 if classes else None
+    for both, alone in zip(judged_both(D, images, label), (D(image, label) for image in images), strict=True):
+        torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])

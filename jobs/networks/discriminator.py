@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from jobs.networks.equalized import Conv, Dense, RectifiedConv, leaky_relu
+from jobs.networks.equalized import Conv, Dense, RectifiedConv, RectifiedDense
 from jobs.networks.mapping import MappingNetwork
 from jobs.networks.precision import Precision
 from jobs.networks.resample import blur_before_strided, downsample2
@@ -13,18 +13,19 @@ from jobs.spec.stylegan2 import Architecture
 from jobs.spec.stylegan2_size import LABEL_LAYERS, feature_maps
 
 
-def minibatch_stddev(x_NCHW: Tensor, group: int) -> Tensor:
+def minibatch_stddev(x_NCHW: Tensor, group: int, sets: int = 1) -> Tensor:
     """Appends one map: the standard deviation over groups of images, averaged over channels and pixels.
 
-    `group` images at most share a statistic; the batch must be divisible by the smaller of both
-    (Karras et al. 2018, section 3).
+    `group` images at most share a statistic, of one of `sets` batches that stand one after the other; each must be
+    divisible by the smaller of both (Karras et al. 2018, section 3).
     """
     count, channels, height, width = x_NCHW.shape
-    group = min(group, count)
-    y = x_NCHW.reshape(group, -1, channels, height, width)
-    y = ((y - y.mean(dim=0)).square().mean(dim=0) + 1e-8).sqrt()  # torch's own var takes 25 times as long on a CPU
-    y = y.mean(dim=(1, 2, 3)).repeat(group)
-    return torch.cat([x_NCHW, y[:, None, None, None].expand(-1, 1, height, width)], dim=1)
+    group = min(group, count // sets)
+    y = x_NCHW.reshape(sets, group, -1, channels, height, width)
+    y = (y - y.mean(dim=1, keepdim=True)).square().mean(dim=1)  # torch's own var takes 25 times as long on a CPU
+    y = (y + 1e-8).sqrt().mean(dim=(2, 3, 4), keepdim=True)  # [sets, groups, 1, 1, 1]
+    y = y[:, None].expand(-1, group, -1, -1, height, width).reshape(count, 1, height, width)
+    return torch.cat([x_NCHW, y], dim=1)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -106,23 +107,32 @@ class Discriminator(BlockStack):
         super().__init__(resolution, channels, base=base, most=most, architecture=architecture, precision=precision)
         self.stddev_group = stddev_group
         self.last_conv = RectifiedConv(self.last + 1, self.last, 3)
-        self.dense = Dense(self.last * 16, self.last)
+        self.dense = RectifiedDense(self.last * 16, self.last)
         self.label_size = self.last if classes else 0
         self.logit = Dense(self.last, self.label_size or 1)
         self.label_mapping = _label_mapping(classes, self.last) if classes else None
 
-    def forward(self, image_NCHW: Tensor, label_N: Tensor | None = None, *, full_precision: bool = False) -> Tensor:
-        """`full_precision` as in `features`."""
+    def forward(
+        self, image_NCHW: Tensor, label_N: Tensor | None = None, *, full_precision: bool = False, sets: int = 1
+    ) -> Tensor:
+        """`full_precision` as in `features`; `sets`: so many batches, one after the other, judged apart in one pass."""
         x = self.features(image_NCHW, full_precision=full_precision)
-        x = minibatch_stddev(x, self.stddev_group)
+        x = minibatch_stddev(x, self.stddev_group, sets)
         x = self.last_conv(x)
-        x = self.logit(leaky_relu(self.dense(x.flatten(1))))
+        x = self.logit(self.dense(x.flatten(1)))
         if self.label_mapping is None:
             return x
         assert label_N is not None, "a conditional discriminator needs labels"
         # Projection: the logit is the feature's component along the mapped label, / √dim.
         code = self.label_mapping(torch.zeros(len(x), 0, device=x.device), label_N)
         return (x * code).sum(dim=1, keepdim=True) / math.sqrt(self.label_size)
+
+
+def judged_both(D: nn.Module, images: tuple[Tensor, Tensor], label_N: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Logits [N, 1] of a discriminator on two batches with the same labels, in one pass."""
+    logit: Tensor = D(torch.cat(images), None if label_N is None else torch.cat([label_N, label_N]), sets=2)
+    first, second = logit.chunk(2)
+    return first, second
 
 
 def _label_mapping(classes: int, size: int) -> MappingNetwork:

@@ -84,9 +84,12 @@ class WeightedHeads(Discriminator):
         super().__init__(**shape)
         self.logit = Dense(self.last, heads)
 
-    def forward(self, image_NCHW: Tensor, label_N: Tensor | None = None, *, full_precision: bool = False) -> Tensor:
+    def forward(
+        self, image_NCHW: Tensor, label_N: Tensor | None = None, *, full_precision: bool = False, sets: int = 1
+    ) -> Tensor:
         assert label_N is not None, "weighted heads need their weights"
-        return (super().forward(image_NCHW, full_precision=full_precision) * label_N).sum(dim=1, keepdim=True)
+        logit_NK = super().forward(image_NCHW, full_precision=full_precision, sets=sets)
+        return (logit_NK * label_N).sum(dim=1, keepdim=True)
 
 
 def discriminator_of(section: StylEx, classes: int, precision: Precision) -> Discriminator:

@@ -49,20 +49,25 @@ class StyleGenerator(nn.Module):
         w = self.mapping(z, None if label_N is None else label_N.repeat_interleave(layers))
         return w.unflatten(0, (count, layers)).flatten(1, 2)
 
-    def mix(self, styles_NLD: Tensor, label_N: Tensor | None, probability: float, *, align_to_k: bool) -> Tensor:
-        """With `probability`, a second latent takes over from a random cut on: one cut for all images.
+    def styles(
+        self, count: int, label_N: Tensor | None, device: torch.device, *, mixing: float, align_to_k: bool
+    ) -> tuple[Tensor, Tensor]:
+        """w [N, K, D] of fresh latents, and styles [N, L·K, D].
 
+        With probability `mixing`, a second latent takes over from a random cut on: one cut for all images.
         `align_to_k` cuts between layers, at multiples of K; else between any two of the L·K vectors.
         """
-        device, rows = styles_NLD.device, styles_NLD.shape[1]
-        unit = self.synthesis.vectors if align_to_k else 1
-        if rows == unit:
-            return styles_NLD
-        mixes = torch.rand([], device=device) < probability
+        z = self.latents(count, device)
+        rows, unit = self.synthesis.styles * self.synthesis.vectors, self.synthesis.vectors if align_to_k else 1
+        if not mixing or rows == unit:
+            w = self.mapping(z, label_N)
+            return w, self.to_every_layer(w)
+        mixes = torch.rand([], device=device) < mixing
         cut = torch.where(mixes, torch.randint(1, rows // unit, [], device=device), rows // unit) * unit
-        other = self.to_every_layer(self.mapping(self.latents(len(styles_NLD), device), label_N))
+        both = torch.cat([z, self.latents(count, device)])
+        w, other = self.mapping(both, None if label_N is None else torch.cat([label_N, label_N])).chunk(2)
         below_cut = (torch.arange(rows, device=device) < cut)[None, :, None]
-        return torch.where(below_cut, styles_NLD, other)
+        return w, torch.where(below_cut, self.to_every_layer(w), self.to_every_layer(other))
 
 
 def keep_as_drawn(module: nn.Module) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jobs.networks.discriminator import minibatch_stddev
-from jobs.networks.equalized import Conv, Dense, RectifiedConv, leaky_relu
+from jobs.networks.equalized import Conv, Dense, RectifiedConv, RectifiedDense
 from jobs.spec.sketch import Discriminator as DiscriminatorSection
 from jobs.spec.sketch import Encoder as EncoderSection
 from jobs.spec.sketch import Generator as GeneratorSection
@@ -96,7 +96,7 @@ class StyleNetwork(nn.Module):
         self.source, self.style = section.source, section.style
         sizes = [style_inputs(section.source, section.size), *[section.style] * section.layers]
         pairs = pairwise(sizes) if section.source != "none" else ()
-        self.layers = nn.ModuleList(Dense(inputs, outputs) for inputs, outputs in pairs)
+        self.layers = nn.ModuleList(RectifiedDense(inputs, outputs) for inputs, outputs in pairs)
 
     def forward(self, code_ND: Tensor | None, z_ND: Tensor) -> Tensor:
         match self.source:
@@ -111,7 +111,7 @@ class StyleNetwork(nn.Module):
                 assert code_ND is not None
                 x = torch.cat([code_ND, z_ND], dim=1)
         for layer in self.layers:
-            x = leaky_relu(layer(x))
+            x = layer(x)
         return x
 
 
@@ -290,19 +290,21 @@ class GrowingDiscriminator(nn.Module):
         )
         self.last = Convolutions(widths[0] + 1, widths[0], 1, normalised=False)
         sizes = [widths[0] * 16, *[section.dense] * (section.dense_layers - 1)]
-        self.dense = nn.ModuleList(Dense(inputs, section.dense) for inputs in sizes[:-1])
+        self.dense = nn.ModuleList(RectifiedDense(inputs, section.dense) for inputs in sizes[:-1])
         self.logit = Dense(sizes[-1], 1)
 
-    def forward(self, image_NCHW: Tensor, level: int, alpha: float) -> Tensor:
+    def forward(self, image_NCHW: Tensor, level: int, alpha: float, *, sets: int = 1) -> Tensor:
+        """`sets`: so many batches, one after the other, each with statistics of its own."""
         x = self._features(image_NCHW, level)
         for at in range(level, 0, -1):
             x = halved(self.blocks[at - 1](x))
             if at == level and alpha < 1:
                 x = alpha * x + (1 - alpha) * self._features(halved(image_NCHW), level - 1)
-        group = next(size for size in range(min(self.stddev_group, len(x)), 0, -1) if len(x) % size == 0)
-        x = self.last(minibatch_stddev(x, group)).flatten(1)
+        count = len(x) // sets
+        group = next(size for size in range(min(self.stddev_group, count), 0, -1) if count % size == 0)
+        x = self.last(minibatch_stddev(x, group, sets)).flatten(1)
         for dense in self.dense:
-            x = leaky_relu(dense(x))
+            x = dense(x)
         return self.logit(x)
 
     def _features(self, image_NCHW: Tensor, level: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jobs.networks.equalized import Conv, Dense, leaky_relu
+from jobs.networks.equalized import Conv, Dense, RectifiedDense
 from jobs.networks.per_sample import Convolved, convolve, convolve_each, filter_norm, styled_convolve
 from jobs.spec import injection as spec
 
@@ -90,7 +90,7 @@ class Modulation(nn.Module):
     def forward(
         self, x: Tensor, weight_OIKK: Tensor, w_NKD: Tensor, *, gain: float, demodulate: bool, up: bool
     ) -> Convolved:
-        style_NI = self.affine(w_NKD[:, 0])
+        style_NI = self.affine(w_NKD.flatten(1))
         if self.amplify is not None:
             style_NI = self.amplify(style_NI - 1)  # s' = 1 + f · (s - 1)
         style_NI = style_NI * gain  # smaller than the weight
@@ -158,7 +158,7 @@ class AdaConv(nn.Module):
         super().__init__()
         self.section, self.inputs = section, inputs
         self.channels = spec.group_channels(section, inputs, size)
-        self.describe = Dense(style, section.descriptor * section.kernel**2)
+        self.describe = RectifiedDense(style, section.descriptor * section.kernel**2)
         self.depthwise = Conv(section.descriptor, inputs * self.channels, section.kernel)
         self.pointwise = Dense(section.descriptor, inputs * self.channels)
         self.bias = Dense(section.descriptor, inputs)
@@ -167,7 +167,7 @@ class AdaConv(nn.Module):
     def kernels(self, w_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Depthwise [N, C, g, k, k], pointwise [N, C, g, 1, 1] and bias [N, C], for groups of g maps."""
         side, channels = self.section.kernel, self.channels
-        descriptor = leaky_relu(self.describe(w_ND)).unflatten(1, (-1, side, side))
+        descriptor = self.describe(w_ND).unflatten(1, (-1, side, side))
         pooled = descriptor.mean(dim=(2, 3))
         depthwise = self.depthwise(descriptor).unflatten(1, (self.inputs, channels))
         pointwise = self.pointwise(pooled).unflatten(1, (self.inputs, channels))[..., None, None]
@@ -180,7 +180,7 @@ class AdaConv(nn.Module):
         self, x: Tensor, weight_OIKK: Tensor, w_NKD: Tensor, *, gain: float, demodulate: bool, up: bool
     ) -> Convolved:
         """All three as one kernel over the maps and, for the bias, a map of ones."""
-        depthwise, pointwise, bias_NC = self.kernels(w_NKD[:, 0])
+        depthwise, pointwise, bias_NC = self.kernels(w_NKD.flatten(1))
         groups = (-1, self.channels)
         mixing = torch.einsum(
             "ngab,ngbcij->ngacij", pointwise[..., 0, 0].unflatten(1, groups), depthwise.unflatten(1, groups)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from jobs.networks.equalized import Dense, leaky_relu
+from jobs.networks.equalized import Dense, RectifiedDense
 
 
 def normalize_second_moment(x_ND: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ class MappingNetwork(nn.Module):
         self.classes, self.normalize = classes, normalize
         sizes = [latent + style if classes else latent, *[style] * layers]
         self.layers = nn.ModuleList(
-            Dense(inputs, outputs, lr_multiplier=lr_multiplier) for inputs, outputs in pairwise(sizes)
+            RectifiedDense(inputs, outputs, lr_multiplier=lr_multiplier) for inputs, outputs in pairwise(sizes)
         )
         self.register_buffer("w_average", torch.zeros(style))
 
@@ -44,7 +44,7 @@ class MappingNetwork(nn.Module):
             code = code.reshape(len(x), *[1] * (x.dim() - 2), -1).expand(*x.shape[:-1], -1)
             x = torch.cat([x, code], dim=-1)
         for layer in self.layers:
-            x = leaky_relu(layer(x))
+            x = layer(x)
         return x
 
     @torch.no_grad()

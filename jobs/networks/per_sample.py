@@ -32,7 +32,7 @@ class Convolved(NamedTuple):
         """gain · (factor · x) + offset; `offset` broadcasts."""
         if self.factor_NO is None:
             return torch.add(offset, self.x, alpha=gain)
-        return torch.addcmul(offset, self.x, (self.factor_NO * gain).to(self.x.dtype)[:, :, None, None])
+        return torch.addcmul(offset, self.x, self.factor_NO.to(self.x.dtype)[:, :, None, None], value=gain)
 
 
 def convolve(x_NIHW: Tensor, weight_OIKK: Tensor, *, up: bool, padding: int) -> Tensor:

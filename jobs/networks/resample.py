@@ -31,14 +31,26 @@ class Resample(nn.Module):
         self.is_convolution = up == 1 and padding[0] == padding[1]
         self.register_buffer("matrix", fir_matrix(size, taps, up=up, down=down, padding=padding), persistent=False)
         self.register_buffer("kernel", torch.outer(taps, taps).float()[None, None], persistent=False)
+        self.converted: Tensor | None = None
+        """The matrix in the format in which it was last asked for."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.is_convolution and x.device.type == "cpu" and x.dtype == torch.float32:
             return self._convolved(x)
-        matrix = self.matrix.to(x.dtype)
+        matrix = self._matrix_as(x)
         if is_channels_last(x):
             return _resample_nhwc(x.permute(0, 2, 3, 1), matrix).permute(0, 3, 1, 2)
         return matrix @ x @ matrix.t()
+
+    def _matrix_as(self, x: Tensor) -> Tensor:
+        """In the format of `x`: converted once, not in every pass."""
+        if x.dtype == self.matrix.dtype or torch.compiler.is_compiling():
+            return self.matrix.to(x.dtype)
+        made = self.converted
+        if made is None or made.dtype != x.dtype or made.device != x.device:
+            with torch.inference_mode(False):  # what is made while sampling is used by training too
+                self.converted = made = self.matrix.to(x.dtype)
+        return made
 
     def _convolved(self, x: Tensor) -> Tensor:
         """The taps are symmetric, so correlation is convolution."""

@@ -43,8 +43,10 @@ class NoiseInput(nn.Module):
             self.register_buffer("strength", start)
         self.register_buffer("constant", torch.randn(size, size) if section.mode == "constant" else None)
 
-    def forward(self, x: Tensor, scale: float | Tensor) -> Tensor:
-        strength = (self.strength * self.multiplier * scale).to(x.dtype)
+    def forward(self, x: Tensor, factor: float, gate: Tensor | None) -> Tensor:
+        """Times `factor`, and the number in `gate`, where there is one."""
+        strength = self.strength * (self.multiplier * factor)
+        strength = (strength if gate is None else strength * gate).to(x.dtype)
         if self.constant is not None:
             return torch.addcmul(x, self.constant.to(x.dtype), strength)
         noise_N1HW = torch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype)
@@ -66,15 +68,17 @@ class StyledConv(nn.Module):
         self.blur = blur_after_transposed(size // 2) if up else None
         self.gain = 1 / math.sqrt(inputs * 9)
 
-    def forward(self, x: Tensor, w_NKD: Tensor, *, noise_scale: float | Tensor = 1.0) -> Tensor:
-        """`noise_scale` 0 leaves the noise out."""
+    def forward(
+        self, x: Tensor, w_NKD: Tensor, *, noise_scale: float = 1.0, noise_gate: Tensor | None = None
+    ) -> Tensor:
+        """The noise is multiplied by both."""
         up = self.blur is not None
         convolved = self.injection(x, self.weight, w_NKD, gain=self.gain, demodulate=True, up=up)
         if self.blur is not None:
             convolved = Convolved(self.blur(convolved.x), convolved.factor_NO)
         x = convolved.scaled(GAIN, (self.bias * GAIN).to(x.dtype)[:, None, None])
         if self.noise is not None:
-            x = self.noise(x, GAIN * noise_scale)
+            x = self.noise(x, GAIN * noise_scale, noise_gate)
         return rectified(x)
 
 

@@ -1,6 +1,8 @@
 """The synthesis network: K vectors of w for each styled layer to an image."""
 
 import math
+from collections.abc import Sequence
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,13 @@ from jobs.networks.styled import NoiseInput, PlainToRGB, StyledConv, ToRGB
 from jobs.spec.injection import vectors
 from jobs.spec.stylegan2 import Generator
 from jobs.spec.stylegan2_size import feature_maps, resolutions, rgb_injected, shows, styled_layers
+
+
+class NoiseLevel(TypedDict):
+    """What all noise of a pass is multiplied by."""
+
+    noise_scale: float
+    noise_gate: Tensor | None
 
 
 class SynthesisBlock(nn.Module):
@@ -47,26 +56,26 @@ class SynthesisBlock(nn.Module):
         return int(not self.first) + int(self.conv1 is not None)
 
     def forward(
-        self, x: Tensor | None, rgb: Tensor | None, w_NLKD: Tensor, precision: Precision, noise_scale: float | Tensor
+        self, x: Tensor | None, rgb: Tensor | None, w_L: Sequence[Tensor], precision: Precision, noise: NoiseLevel
     ) -> tuple[Tensor, Tensor | None]:
-        """`w_NLKD` holds the styles of this block's layers in order, the to-RGB's last."""
+        """`w_L` holds the styles [N, K, D] of this block's layers in order, the to-RGB's last."""
         if x is None:
-            x = precision.prepare(self.constant.expand(len(w_NLKD), -1, -1, -1))
+            x = precision.prepare(self.constant.expand(len(w_L[0]), -1, -1, -1))
             if self.conv1 is not None:
-                x = self.conv1(x, w_NLKD[:, 0], noise_scale=noise_scale)
+                x = self.conv1(x, w_L[0], **noise)
         else:
-            x = self._body(precision.prepare(x), w_NLKD, noise_scale)
+            x = self._body(precision.prepare(x), w_L, noise)
         if self.rgb_up is not None and rgb is not None:
             rgb = self.rgb_up(rgb)
         if self.to_rgb is not None:
-            seen = self.to_rgb(x, w_NLKD[:, -1])
+            seen = self.to_rgb(x, w_L[-1])
             rgb = seen if rgb is None else rgb + seen
         return x, rgb
 
-    def _body(self, x: Tensor, w_NLKD: Tensor, noise_scale: float | Tensor) -> Tensor:
-        y = self.conv0(x, w_NLKD[:, 0], noise_scale=noise_scale)
+    def _body(self, x: Tensor, w_L: Sequence[Tensor], noise: NoiseLevel) -> Tensor:
+        y = self.conv0(x, w_L[0], **noise)
         if self.conv1 is not None:
-            y = self.conv1(y, w_NLKD[:, 1], noise_scale=noise_scale)
+            y = self.conv1(y, w_L[1], **noise)
         if self.skip is None or self.skip_up is None:
             return y
         return (y + self.skip_up(self.skip(x))) * math.sqrt(0.5)
@@ -100,17 +109,18 @@ class Synthesis(nn.Module):
             inputs = outputs
         self.blocks = nn.ModuleList(blocks)
         self.register_buffer("noise_gate", torch.ones([]))
+        self.noise_starts_late = shape.noise.start_images > 0
 
     def forward(self, w_NLD: Tensor, *, noise_scale: float = 1.0) -> Tensor:
         """`noise_scale` 0 leaves the noise out, and so does a `noise_gate` of 0: noise has not started yet."""
-        w_NLKD = w_NLD.unflatten(1, (self.styles, self.vectors))
+        w_L = w_NLD.unflatten(1, (self.styles, self.vectors)).unbind(1)
+        noise = NoiseLevel(noise_scale=noise_scale, noise_gate=self.noise_gate if self.noise_starts_late else None)
         x: Tensor | None = None
         rgb: Tensor | None = None
         start = 0
         for size, block in zip(self.sizes, self.blocks, strict=True):
             assert isinstance(block, SynthesisBlock)
-            w_block = w_NLKD[:, start : start + block.convolutions + 1]
-            x, rgb = block(x, rgb, w_block, self.precision.at(size), noise_scale * self.noise_gate)
+            x, rgb = block(x, rgb, w_L[start : start + block.convolutions + 1], self.precision.at(size), noise)
             start += block.convolutions
         assert rgb is not None, "the last block always shows its image"
         return rgb

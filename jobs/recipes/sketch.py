@@ -184,7 +184,7 @@ class Sketch:
             with torch.no_grad():
                 fake = self._seen(self._continue(share, moment), share, images, moment, real=False)
             real = self._seen(share.part_N1SS, share, images, moment, real=True)
-            on_real, on_fake = self.D(real, moment.level, moment.alpha), self.D(fake, moment.level, moment.alpha)
+            on_real, on_fake = self.D(torch.cat([real, fake]), moment.level, moment.alpha, sets=2).chunk(2)
             labels = self._labels(on_real, images, moment)
             loss = relabelled(self.critic, on_real, on_fake, labels.real_N1, labels.fake_N1)
             drift = self.section.loss.drift * on_real.square().mean()
@@ -457,4 +457,4 @@ def with_whole(given_NPHW: Tensor) -> Tensor:
 
 def _adam(network: nn.Module | None, rate: float, section: spec.Adam) -> Adam:
     assert network is not None
-    return Adam(network.parameters(), lr=rate, betas=section.betas, eps=section.epsilon, foreach=True)
+    return Adam(network.parameters(), lr=rate, betas=section.betas, eps=section.epsilon, fused=True)

@@ -17,7 +17,7 @@ from jobs.losses.path_length import PathLengthPenalty
 from jobs.losses.penalties import on_noise, r1
 from jobs.losses.slopes import Slope, slope_before
 from jobs.networks import augment
-from jobs.networks.discriminator import Discriminator
+from jobs.networks.discriminator import Discriminator, judged_both
 from jobs.networks.generator import StyleGenerator
 from jobs.networks.mapping import mean_vector
 from jobs.networks.precision import Precision
@@ -153,8 +153,7 @@ class StyleGAN2:
         for real, label in pairs:
             with torch.no_grad():
                 fake = self._synthesise(len(real), label)
-            on_fake = self._judged(fake, label)
-            on_real = self._judged(real, label)
+            on_fake, on_real = judged_both(self.D, (self.augmentation(fake), self.augmentation(real)), label)
             self.augmentation.observe(on_real.detach())
             share = self.judgement_loss(Logits(on_real, on_fake)) / len(pairs)
             share.backward()
@@ -197,12 +196,10 @@ class StyleGAN2:
     def _styles(self, count: int, label_N: Tensor | None, w_means: list[Tensor] | None = None) -> Tensor:
         """w [N, L·K, D] of fresh latents; now and then mixed from two, or drawn for each layer by itself."""
         section, G = self.section, self.G
-        w = G.mapping(G.latents(count, self.device), label_N)
+        mixing, align_to_k = section.mixing_probability or 0.0, section.mixing_align_to_k
+        w, styles = G.styles(count, label_N, self.device, mixing=mixing, align_to_k=align_to_k)
         if w_means is not None:
             w_means.append(mean_vector(w))
-        styles = G.to_every_layer(w)
-        if section.mixing_probability:
-            styles = G.mix(styles, label_N, section.mixing_probability, align_to_k=section.mixing_align_to_k)
         if section.w_plus_probability:
             chosen_N = torch.rand(count, device=self.device) < section.w_plus_probability
             styles = torch.where(chosen_N[:, None, None], G.independent(count, label_N, self.device), styles)

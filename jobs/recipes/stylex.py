@@ -22,6 +22,7 @@ from jobs.losses.reconstruction import classifier_kl, l1, stretched
 from jobs.losses.slopes import Slope, slope_before
 from jobs.networks import augment
 from jobs.networks.classifier import ImageClassifier
+from jobs.networks.discriminator import judged_both
 from jobs.networks.explaining import ANSWERS, ToldGenerator, discriminator_of, encoder_of
 from jobs.networks.mapping import mean_vector
 from jobs.networks.precision import Precision
@@ -170,7 +171,7 @@ class StylEx:
             label = self._label(share.said_NK)
             with torch.no_grad():
                 made = self.G.synthesis(self._styles(share, phase=0))
-            on_made, on_real = self._judged(made, label), self._judged(share.real, label)
+            on_made, on_real = judged_both(self.D, (self.augmentation(made), self.augmentation(share.real)), label)
             self.augmentation.observe(on_real.detach())
             loss = self.judgement_loss(Logits(on_real, on_made)) / len(shares)
             loss.backward()
@@ -294,13 +295,12 @@ class StylEx:
             return self.G.every_layer(self._encoded(share))
         assert self.G.mapping is not None
         latents = share.latents[phase]
-        first = self.G.mapping(latents.z_ND)
-        styles = self.G.every_layer(self.G.told(first, share.said_NK, drawn=True))
         if not self.section.mixing_probability:
-            return styles
-        other = self.G.told(self.G.mapping(latents.other_ND), share.said_NK, drawn=True)
+            return self.G.every_layer(self.G.told(self.G.mapping(latents.z_ND), share.said_NK, drawn=True))
+        mapped = self.G.mapping(torch.cat([latents.z_ND, latents.other_ND])).chunk(2)
+        first, other = (self.G.told(w_ND, share.said_NK, drawn=True) for w_ND in mapped)
         layer_L = torch.arange(self.G.synthesis.styles, device=self.device)
-        return torch.where((layer_L < latents.cut_N[:, None])[:, :, None], styles, other[:, None])
+        return torch.where((layer_L < latents.cut_N[:, None])[:, :, None], first[:, None], other[:, None])
 
     @torch.no_grad()
     def _track_average_w(self, shares: Shares[Share]) -> None:

@@ -87,7 +87,7 @@ class TalkingFace:
         self.learning_rates = {"G": section.optimizer.learning_rate, **rates}
         self.optimizers = {
             name: Adam(network.parameters(), lr=self.learning_rates[name], betas=section.optimizer.betas,
-                       eps=section.optimizer.epsilon, foreach=True)
+                       eps=section.optimizer.epsilon, fused=True)
             for name, network in self.networks.items()
         }  # fmt: skip
         self.rate_factor = 1.0

@@ -71,7 +71,7 @@ class Translation:
         self.learning_rates = {"G": rate, "D": rate * section.optimizer.discriminator_factor}
         self._optimizers = {
             name: Adam(
-                list(network.parameters()), lr=self.learning_rates[name], betas=section.optimizer.betas, foreach=True
+                list(network.parameters()), lr=self.learning_rates[name], betas=section.optimizer.betas, fused=True
             )
             for name, network in (("G", self.G), ("D", self.D))
             if len(network)

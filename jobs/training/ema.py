@@ -25,5 +25,5 @@ def ema_beta(batch: int, images: int, half_life_images: float, ramp: float) -> f
 def update_ema(average: nn.Module, module: nn.Module, beta: float) -> None:
     """Moves the parameters of `average` towards `module`'s by 1 - β; buffers (w_average ...) are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - beta)
-    for kept, current in zip(average.buffers(), module.buffers(), strict=True):
-        kept.copy_(current)
+    if buffers := list(module.buffers()):
+        torch._foreach_copy_(list(average.buffers()), buffers)

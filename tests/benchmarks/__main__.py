@@ -29,6 +29,7 @@ SHORT = {
     "startup": [],
     "recipes": ["--seconds", "150"],
     "step": ["--seconds", "5", "--resolution", "32", "--widths", "demo"],
+    "launches": [],
     "devices": ["--images", "960"],
     "data": [],
     "checkpoint": [],
