@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from jobs.spec.stylegan2 import Adam as AdamSection
+from jobs.training.flat import in_one
 from jobs.training.team import ALONE, Team
 
 
@@ -27,12 +28,10 @@ def lazy_adam(parameters: Iterable[nn.Parameter], section: AdamSection, interval
     )
 
 
-@torch.no_grad()
 def sanitise_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """float16 overflows now and then: nan -> 0, ±inf -> ±1e5, as the original does in place of loss scaling."""
-    for parameter in parameters:
-        if parameter.grad is not None:
-            torch.nan_to_num(parameter.grad, nan=0.0, posinf=1e5, neginf=-1e5, out=parameter.grad)
+    if gradients := [parameter.grad for parameter in parameters if parameter.grad is not None]:
+        in_one(gradients, lambda flat: torch.nan_to_num(flat, nan=0.0, posinf=1e5, neginf=-1e5, out=flat))
 
 
 def descend(network: nn.Module, optimizer: Optimizer, team: Team = ALONE, *, half_precision: bool = False) -> Tensor:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not said so to checkers
 
 from jobs.errors import DeviceError, GankilnError, InternalError
+from jobs.training.flat import in_one
 from jobs.training.shares import Shares
 
 T = TypeVar("T")
@@ -95,13 +96,7 @@ class Team:
         """Puts the sum over all processes into each of `tensors`, in one message."""
         if self.size == 1 or not tensors:
             return
-        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
-        parts = flat.split([tensor.numel() for tensor in tensors])
-        with torch.no_grad():
-            torch._foreach_copy_(
-                list(tensors), [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
-            )
+        in_one(tensors, dist.all_reduce)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Puts the mean over all processes into each of `tensors`, in one message."""
