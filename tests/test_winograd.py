@@ -71,11 +71,11 @@ def test_wide_layers_take_it_close_to_float32_and_keep_their_layout(last):
 @pytest.mark.parametrize(
     ("inputs", "outputs", "side", "kernel", "dtype"),
     [
-        (255, 256, 16, 3, torch.float32),
-        (256, 255, 16, 3, torch.float32),
-        (256, 256, 15, 3, torch.float32),
-        (256, 256, 16, 1, torch.float32),
-        (256, 256, 16, 3, torch.bfloat16),
+        (255, 256, 24, 3, torch.float32),
+        (256, 255, 24, 3, torch.float32),
+        (256, 256, 20, 3, torch.float32),
+        (256, 256, 24, 1, torch.float32),
+        (256, 256, 24, 3, torch.bfloat16),
     ],
 )
 def test_all_others_are_convolved_directly(inputs, outputs, side, kernel, dtype):
@@ -105,8 +105,8 @@ def test_a_wide_discriminator_and_its_penalty_are_the_same_either_way(monkeypatc
 
 
 def test_a_wide_styled_convolution_takes_it(monkeypatch):
-    x, weight = drawn(1, 256, 16, 16, dtype=torch.float32), drawn(256, 256, 3, 3, dtype=torch.float32, seed=1)
-    style = drawn(1, 256, dtype=torch.float32, seed=2)
+    x, weight = drawn(2, 256, 16, 16, dtype=torch.float32), drawn(256, 256, 3, 3, dtype=torch.float32, seed=1)
+    style = drawn(2, 256, dtype=torch.float32, seed=2)
     taken = modulated_conv(x, weight, style, demodulate=True, up=False).x
     monkeypatch.setattr(winograd, "WIDE_MAPS", 10_000)
     direct = modulated_conv(x, weight, style, demodulate=True, up=False).x
