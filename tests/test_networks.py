@@ -13,7 +13,7 @@ from scipy import signal
 from jobs import recipes
 from jobs.networks import resample
 from jobs.networks.discriminator import Discriminator, judged_both, minibatch_stddev
-from jobs.networks.equalized import Conv, Dense, leaky_relu, rectified
+from jobs.networks.equalized import Conv, Dense, RectifiedDense, rectified
 from jobs.networks.injection import modulated_conv
 from jobs.networks.mapping import MappingNetwork, mean_vector, normalize_second_moment
 from jobs.networks.precision import Precision
@@ -150,10 +150,16 @@ def test_a_styled_convolution_keeps_unit_variance(up: bool):
 
 def test_the_rectifier_keeps_the_second_moment_and_is_leaky():
     x = torch.randn(200_000)
-    assert leaky_relu(x).square().mean().item() == pytest.approx(1.04, abs=0.02)  # 2 · (1 + 0.2²) / 2
-    assert leaky_relu(torch.tensor(-1.0)).item() == pytest.approx(-0.2 * math.sqrt(2))
-    torch.testing.assert_close(rectified(x * math.sqrt(2)), leaky_relu(x))
+    assert rectified(x * math.sqrt(2)).square().mean().item() == pytest.approx(1.04, abs=0.02)  # 2 · (1 + 0.2²) / 2
+    assert rectified(torch.tensor(-math.sqrt(2))).item() == pytest.approx(-0.2 * math.sqrt(2))
+    torch.testing.assert_close(rectified(x * math.sqrt(2)), F.leaky_relu(x, 0.2) * math.sqrt(2))
     assert rectified(torch.tensor(6e4).half()).item() == pytest.approx(256 * math.sqrt(2), rel=1e-3)
+
+
+def test_a_rectified_dense_layer_is_the_dense_one_rectified_with_its_gain():
+    layer = RectifiedDense(5, 4, bias=0.5, lr_multiplier=0.1)
+    x = torch.randn(2, 3, 5)
+    torch.testing.assert_close(layer(x), F.leaky_relu(Dense.forward(layer, x), 0.2) * math.sqrt(2))
 
 
 def test_equalized_layers_scale_at_run_time():

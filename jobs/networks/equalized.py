@@ -20,13 +20,8 @@ FP16_CLAMP = 256.0
 """Bound of activations in float16, before the gain of the rectifier."""
 
 
-def leaky_relu(x: Tensor) -> Tensor:
-    """Leaky rectifier with the gain √2."""
-    return F.leaky_relu(x, LEAK) * GAIN
-
-
 def rectified(x: Tensor) -> Tensor:
-    """The same for `x` that has the gain in it already: the rectifier is homogeneous, so the gain moves into what comes
+    """Leaky rectifier of `x` that has the gain √2 in it already: it is homogeneous, so the gain moves into what comes
     before, where it costs nothing. Bounded in float16.
     """
     x = F.leaky_relu(x, LEAK)

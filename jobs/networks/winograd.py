@@ -83,8 +83,13 @@ def takes_tiles(x_NIHW: Tensor) -> bool:
 
 def tile_count(x_NCHW: Tensor) -> int:
     """Of all images."""
-    count, _, height, width = x_NCHW.shape
-    return count * -(-height // OUT) * -(-width // OUT)
+    tall, wide = _grid(x_NCHW)
+    return len(x_NCHW) * tall * wide
+
+
+def _grid(x_NCHW: Tensor) -> tuple[int, int]:
+    """Tiles of one image along its height and its width."""
+    return -(-x_NCHW.shape[2] // OUT), -(-x_NCHW.shape[3] // OUT)
 
 
 def winograd(x_NIHW: Tensor, weight_OIKK: Tensor) -> Tensor:
@@ -99,7 +104,7 @@ class _Convolution(Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, adjoint: bool) -> Tensor:
         count, _, height, width = x.shape
-        tall, wide = -(-height // OUT), -(-width // OUT)
+        tall, wide = _grid(x)
         tiles_TPI = _transformed(x, IN, TO_TILES, tall, wide)
         mixed_TPO = torch.bmm(tiles_TPI, _kernels(weight, adjoint))
         pixels = TO_PIXELS.to(x.dtype) @ mixed_TPO.flatten(1)
@@ -125,7 +130,7 @@ class _WeightGradient(Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        tall, wide = -(-x.shape[2] // OUT), -(-x.shape[3] // OUT)
+        tall, wide = _grid(x)
         tiles_TPI = _transformed(x, IN, TO_TILES, tall, wide)
         pixels_TPO = _transformed(y, OUT, TO_PIXELS.t(), tall, wide)
         products_TOI = torch.bmm(pixels_TPO.transpose(1, 2), tiles_TPI)
